@@ -1,0 +1,54 @@
+# What a developer and CI run; `make help` lists it. `make PYTHON=/path/to/python3.12 test` chooses the interpreter.
+
+VENV := .venv
+BUILD := build
+INSTALLED := $(VENV)/.installed
+SOURCE_ROOTS := PYTHONPATH=.:kernels
+CANDIDATES := $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14
+
+.PHONY: help demo test lint bench gpu wheel clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-6s %s\n' "$$name" "$$text"; done
+
+demo: $(INSTALLED) ## correct the example reads; print their identity before and after
+	@mkdir -p $(BUILD)
+	$(VENV)/bin/genoformer consensus correct data/examples/subreads_to_ccs.bam data/examples/ccs.bam -m vote -o $(BUILD)/corrected.fastq.gz
+	$(VENV)/bin/python -m genoformer.workflows.demo $(BUILD)/corrected.fastq.gz
+
+test: $(INSTALLED) ## run the tests that need neither a GPU nor minutes
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup -m 'not gpu and not slow'
+
+lint: $(INSTALLED) ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(INSTALLED) ## run every benchmark on the CPU
+	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(SOURCE_ROOTS) $(VENV)/bin/python "$$file"; done
+
+# A machine with a GPU has its own torch: this target runs from the bare checkout and installs nothing.
+# It collects only files with GPU tests, since the others import packages that such a machine may lack.
+gpu: ## run the GPU tests and every benchmark on CUDA with the Python at hand
+	$(SOURCE_ROOTS) $(or $(PYTHON),python3) -m pytest -m gpu $$(grep -rl --include='test_*.py' 'mark\.gpu' tests)
+	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(SOURCE_ROOTS) $(or $(PYTHON),python3) "$$file" --device cuda; done
+
+wheel: $(INSTALLED) ## build sdist and wheel into dist/
+	$(VENV)/bin/python -m hatchling build --clean -t sdist -t wheel
+
+clean: ## remove what these targets made
+	rm -rf $(VENV) $(BUILD) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find genoformer kernels tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch is resolved through the constraints: without a pin, pip takes the newest build.
+$(INSTALLED): pyproject.toml constraints.txt
+	@for python in $(CANDIDATES); do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "$$python -m venv $(VENV)"; exec $$python -m venv $(VENV); \
+	    fi; \
+	done; \
+	echo "make: found no Python >= 3.11 among: $(strip $(CANDIDATES)); install one, or name it: make PYTHON=/path/to/python3.11" >&2; \
+	exit 1
+	$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,45 @@
+"""Files that genoformer ships: configs, checkpoints and example data, from an installed wheel or from a checkout."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from genoformer.errors import UsageError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+# A wheel holds each folder inside the package; a checkout holds it here, beside the package.
+_IN_CHECKOUT = {
+    "configs": Path("configs"),
+    "checkpoints": Path("data", "checkpoints"),
+    "examples": Path("data", "examples"),
+}
+
+
+def path(folder: str, name: str) -> Path:
+    """The path of a file that ships with genoformer.
+
+    Args:
+        folder: "configs", "checkpoints" or "examples".
+        name: a file name without folders, such as "consensus_tiny.toml".
+    Raises:
+        UsageError: on an unknown folder or file; the message names both places and the nearest file name.
+    """
+    places = _places(folder)
+    for place in places:
+        if name == Path(name).name and (place / name).is_file():
+            return place / name
+    near = difflib.get_close_matches(name, _shipped_names(places), n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise UsageError(f"no file '{name}' in {places[0]} (wheel) or {places[1]} (checkout){hint}")
+
+
+def _places(folder: str) -> tuple[Path, Path]:
+    if folder not in _IN_CHECKOUT:
+        raise UsageError(f"no folder '{folder}' of shipped files; expected one of: {', '.join(_IN_CHECKOUT)}")
+    return _PACKAGE / folder, _PACKAGE.parent / _IN_CHECKOUT[folder]
+
+
+def _shipped_names(places: tuple[Path, Path]) -> list[str]:
+    return sorted(file.name for place in places if place.is_dir() for file in place.iterdir())

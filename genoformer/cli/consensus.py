@@ -1,0 +1,191 @@
+"""`genoformer consensus`: correct, join, filter and simulate reads."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated, Any, Literal
+
+import typer
+
+app = typer.Typer(help="Corrected consensus reads from PacBio subreads.", no_args_is_help=True)
+
+_OUTPUT_HELP = "File to write: .fastq, .fastq.gz (BGZF) or .bam; - for FASTQ on stdout."
+
+
+_CORRECT_HELP = (
+    "Correct CCS reads with their subreads.\n\n"
+    "Until the output is whole it is called OUTPUT.partial; beside it stands OUTPUT.summary.json with counts and "
+    "times.\n\n"
+    "The same flags give the same records on the same machine, whatever --threads, --batch-zmws, --shard and the order "
+    "of the CCS file; reads come in the order of the subreads file.\n\n"
+    "Subreads that are unmapped, secondary or supplementary are left out and counted. A molecule without subreads "
+    "fails: see --on-fail. CCS reads to which no record of the subreads file belongs are not part of the run. Subreads "
+    "without pw, ip or sn tags are an error, except for 'vote'."
+)
+
+
+@app.command(help=_CORRECT_HELP)
+def correct(
+    subreads: Annotated[str, typer.Argument(help="BAM of subreads aligned to their CCS reads, ZMW by ZMW (actc).")],
+    ccs: Annotated[str, typer.Argument(help="BAM of the CCS reads, in any order.")],
+    output: Annotated[str, typer.Option("-o", "--output", help=_OUTPUT_HELP)],
+    model: Annotated[
+        str,
+        typer.Option("-m", "--model", help="A .safetensors model, or 'vote': a column vote that needs no weights."),
+    ] = "vote",
+    batch_size: Annotated[
+        int | None, typer.Option(help="Windows that the model takes at once. Default: 64 on CPU, 1024 on CUDA.")
+    ] = None,
+    batch_zmws: Annotated[int, typer.Option(help="Molecules read ahead of the model; bounds memory.")] = 16,
+    threads: Annotated[
+        int | None, typer.Option("-t", "--threads", help="CPU cores to use. Default: all that this process may use.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cuda where there is one, else cpu.")
+    ] = None,
+    precision: Annotated[
+        Literal["fp32", "bf16"],
+        typer.Option(help="Arithmetic of the model; bf16 is faster and calls a few other bases."),
+    ] = "fp32",
+    skip_windows_above: Annotated[
+        float, typer.Option(help="Keep the CCS where a window's mean-error Phred is above this; 0 corrects all.")
+    ] = 45,
+    min_quality: Annotated[float, typer.Option(help="Least predicted Phred of a read that is written.")] = 20,
+    min_length: Annotated[int, typer.Option(help="Least length of a read that is written.")] = 0,
+    max_base_quality: Annotated[int, typer.Option(help="Cap on base qualities, 1 to 93.")] = 93,
+    calibration: Annotated[
+        str | None,
+        typer.Option(help="'threshold,w,b': q -> w*q + b above the threshold; or 'skip'. Default: the model's own."),
+    ] = None,
+    ccs_calibration: Annotated[
+        str | None, typer.Option(help="The same for bases copied from the CCS. Default: skip.")
+    ] = None,
+    ins_trim: Annotated[int, typer.Option(help="Remove longer insertions from subreads; 0 keeps all.")] = 5,
+    smart_windows: Annotated[
+        bool, typer.Option("--smart-windows", help="Take window lengths from the wl tag.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="Stop after this many ZMWs.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="i/N: only the i-th of N parts of the ZMWs; 'join' puts them together.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run of the same kind ended.")] = False,
+    on_fail: Annotated[
+        Literal["drop", "ccs"],
+        typer.Option(help="A molecule that fails a filter, or has no subreads: 'drop' it, or write its 'ccs'."),
+    ] = "drop",
+    report: Annotated[str | None, typer.Option(help="TSV file to write with a row a molecule.")] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
+) -> None:
+    from genoformer.workflows.correct import correct as run
+    from genoformer.workflows.correct_options import CorrectOptions
+
+    options = CorrectOptions(
+        subreads=subreads, ccs=ccs, output=output, model=model, batch_size=batch_size, batch_zmws=batch_zmws,
+        threads=threads, device=device, precision=precision, skip_windows_above=skip_windows_above,
+        min_quality=min_quality, min_length=min_length, max_base_quality=max_base_quality, calibration=calibration,
+        ccs_calibration=ccs_calibration, ins_trim=ins_trim, smart_windows=smart_windows, limit=limit,
+        shard=None if shard is None else _parse_shard(shard), resume=resume, on_fail=on_fail, report=report,
+    )  # fmt: skip
+    _set_up_log(quiet)
+    with _Progress(hidden=quiet) as progress:
+        summary = run(options, progress.update)
+    if not quiet:
+        typer.echo(_describe(summary), err=True)
+
+
+_JOIN_HELP = (
+    "Put finished shards together: the records of an unsharded run, in its order.\n\n"
+    "SHARD.summary.json must stand beside each shard. Shards that are missing, doubled, unfinished or made with other "
+    "flags, models or inputs are refused by name."
+)
+
+
+@app.command(help=_JOIN_HELP)
+def join(
+    shards: Annotated[list[str], typer.Argument(help="Outputs of 'correct --shard i/N', all N of them, in any order.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="File to write, in the shards' format.")],
+    report: Annotated[str | None, typer.Option(help="TSV file to write with the rows of all SHARD_REPORTS.")] = None,
+    shard_report: Annotated[
+        list[str] | None, typer.Option(help="Report of a shard; once for each, in the order of the shards named.")
+    ] = None,
+) -> None:
+    from genoformer.workflows.join import join_shards
+
+    summary = join_shards(shards, output, report=report, shard_reports=shard_report or [])
+    typer.echo(_describe(summary), err=True)
+
+
+_FILTER_HELP = (
+    "Keep reads by the Phred of their mean error probability.\n\n"
+    "It is computed from the base qualities; the rq tag of a BAM file may be older than they are and plays no part."
+)
+
+
+@app.command("filter", help=_FILTER_HELP)
+def filter_(
+    reads: Annotated[str, typer.Argument(help="FASTQ, FASTQ.gz or BAM file with base qualities.")],
+    output: Annotated[str, typer.Option("-o", "--output", help=_OUTPUT_HELP)],
+    min_quality: Annotated[float, typer.Option(help="Least Phred of the mean error probability of a kept read.")],
+) -> None:
+    from genoformer.workflows.filter import filter_reads
+
+    counts = filter_reads(reads, output, min_quality)
+    typer.echo(f"kept {counts.kept:,} of {counts.total:,} reads, {counts.kept_bases:,} bases", err=True)
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal()):
+        raise typer.BadParameter(f"'{text}'; expected i/N, for instance 3/100", param_hint="--shard")
+    return int(index), int(count)
+
+
+def _set_up_log(quiet: bool) -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING if quiet else logging.INFO, format="genoformer: %(message)s"
+    )
+
+
+def _describe(summary: dict[str, Any]) -> str:
+    counts = summary["counts"]
+    outcomes = ", ".join(f"{name} {count:,}" for name, count in counts["outcomes"].items() if count)
+    lines = [
+        f"{counts['molecules']:,} molecules ({outcomes or 'none'}); {counts['written']:,} reads written",
+        f"{counts['windows']:,} windows, {counts['windows_called']:,} corrected",
+    ]
+    seconds = summary.get("run", {}).get("seconds", {}).get("total")
+    if seconds:
+        lines[-1] += f", {counts['windows_called'] / seconds:,.0f} a second"
+    return "\n".join(f"genoformer: {line}" for line in lines)
+
+
+class _Progress:
+    """A progress bar on stderr, only where that is a terminal."""
+
+    def __init__(self, hidden: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.completed:,.0f} % of the subreads"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[molecules]:,} molecules"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=hidden or not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=100, molecules=0)
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def update(self, num_molecules: int, part: float) -> None:
+        self._bar.update(self._task, completed=100 * part, molecules=num_molecules)

@@ -1,0 +1,1 @@
+"""Plain values of genomics: letters, qualities, intervals; numpy only."""

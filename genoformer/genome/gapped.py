@@ -1,0 +1,108 @@
+"""Pairwise alignments written out with gaps, as aligners print them.
+
+    ref    ACC-GT        CIGAR 2=1D1I2=
+    read   AC-TGT
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from genoformer.genome.alphabet import reverse_complement
+
+GAP = ord("-")
+
+# CIGAR operations (SAM specification, section 1.4.6)
+CIGAR_INSERTION, CIGAR_DELETION, CIGAR_EQUAL, CIGAR_DIFFERENT = 1, 2, 7, 8
+
+_MIXED_GAPS = re.compile(rb"I+D[ID]*|D+I[ID]*")
+
+
+@dataclass(frozen=True)
+class GappedPair:
+    """A reference and a read of one length, gaps as '-'; no column has two gaps."""
+
+    ref: bytes
+    read: bytes
+
+    def reverse_complement(self) -> GappedPair:
+        """The same alignment on the other strand."""
+        return GappedPair(reverse_complement(self.ref), reverse_complement(self.read))
+
+    def left_align(self) -> GappedPair:
+        """The alignment with each gap as far left as it goes, and neighbouring insertions and deletions paired up.
+
+            ref   GCCCT-A      ref   GCCCTA
+            read  GCC-TTA      read  G-CCTA   and an insertion beside it becomes a (mis)match
+
+        No column that matched is lost. Aligners place gaps so (`bcftools norm`, minimap2), which lets the reads of a
+        pileup agree on where a homopolymer is short.
+        """
+        ref, read = bytearray(self.ref), bytearray(self.read)
+        while True:
+            before = bytes(ref), bytes(read)
+            _shift_gaps(read, ref)
+            _shift_gaps(ref, read)
+            ref, read = _pair_up_gaps(ref, read)
+            if (ref, read) == before:
+                return GappedPair(*before)
+
+    def trim(self) -> tuple[GappedPair, int, int, int]:
+        """The alignment from its first to its last column without a gap.
+
+        Returns:
+            The alignment; bases of the reference cut off on the left; bases of the read cut off left and right.
+        """
+        aligned = np.flatnonzero((_columns(self.ref) != GAP) & (_columns(self.read) != GAP))
+        start, end = int(aligned[0]), int(aligned[-1]) + 1
+        ref_left, read_left, read_right = (
+            len(side) - side.count(GAP) for side in (self.ref[:start], self.read[:start], self.read[end:])
+        )
+        return GappedPair(self.ref[start:end], self.read[start:end]), ref_left, read_left, read_right
+
+    def cigar(self) -> np.ndarray:
+        """CIGAR with = and X, uint32 [ops] of length << 4 | op."""
+        ref, read = _columns(self.ref), _columns(self.read)
+        op = np.where(ref == read, CIGAR_EQUAL, CIGAR_DIFFERENT)
+        op[ref == GAP] = CIGAR_INSERTION
+        op[read == GAP] = CIGAR_DELETION
+        first = np.flatnonzero(np.diff(op, prepend=-1))
+        length = np.diff(first, append=len(op))
+        return (length << 4 | op[first]).astype(np.uint32)
+
+
+def _columns(side: bytes | bytearray) -> np.ndarray:
+    return np.frombuffer(side, dtype=np.uint8)
+
+
+def _shift_gaps(gapped: bytearray, full: bytearray) -> None:
+    """Moves the gaps of `gapped` left, in place, while the letter that they jump over matches where it lands."""
+    for run in re.finditer(rb"-+", bytes(gapped)):
+        start, end = run.span()
+        while start > 0:
+            if gapped[start - 1] == GAP:  # caught up with the gap before it: the two go on as one
+                start -= 1
+            elif full[start - 1] != GAP and gapped[start - 1] == full[end - 1]:
+                start, end = start - 1, end - 1
+                gapped[start], gapped[end] = GAP, gapped[start]
+            else:
+                break
+
+
+def _pair_up_gaps(ref: bytearray, read: bytearray) -> tuple[bytearray, bytearray]:
+    """The rows with insertions and deletions that touch laid against one another; what is left over comes first."""
+    kind = np.full(len(ref), ord("M"), dtype=np.uint8)
+    kind[_columns(ref) == GAP] = ord("I")
+    kind[_columns(read) == GAP] = ord("D")
+    rows, copied = (bytearray(), bytearray()), 0
+    for mixed in _MIXED_GAPS.finditer(kind.tobytes()):
+        start, end = mixed.span()
+        letters = [side[start:end].replace(b"-", b"") for side in (ref, read)]
+        width = max(map(len, letters))
+        for row, side, own in zip(rows, (ref, read), letters, strict=True):
+            row += side[copied:start] + own.rjust(width, b"-")
+        copied = end
+    return rows[0] + ref[copied:], rows[1] + read[copied:]

@@ -1,0 +1,251 @@
+"""Reads out: FASTQ, FASTQ.gz (BGZF) or unmapped BAM, under a temporary name until they are whole.
+
+While it grows, an output is called `NAME.partial`. `commit` makes what was written durable and says how many bytes
+that is, so that a later run can cut a partial file there and go on; `finish` ends it and gives it its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from Bio import bgzf
+
+from genoformer.errors import AlignmentError, OutputError, UsageError
+from genoformer.io.bam import EOF_BLOCK, BamReader, BamRecord, encode_header, encode_unmapped
+
+STDOUT = "-"
+FASTQ, FASTQ_GZ, BAM = "fastq", "fastq.gz", "bam"
+_SUFFIXES = {".fastq": FASTQ, ".fq": FASTQ, ".fastq.gz": FASTQ_GZ, ".fq.gz": FASTQ_GZ, ".bam": BAM}
+
+
+@dataclass(frozen=True)
+class OutputRead:
+    """One read to write: `sequence` letters, `quals` Phred uint8 [n], `tags` (name, type, value) for BAM."""
+
+    name: str
+    sequence: bytes
+    quals: np.ndarray
+    tags: tuple[tuple[str, str, Any], ...] = ()
+
+
+def output_format(path: str) -> str:
+    """The format that a file name asks for; FASTQ for stdout.
+
+    Raises:
+        UsageError: a name with another ending.
+    """
+    if path == STDOUT:
+        return FASTQ
+    for suffix, kind in _SUFFIXES.items():
+        if str(path).endswith(suffix):
+            return kind
+    raise UsageError(f"output '{path}': expected a name ending in {', '.join(_SUFFIXES)}, or - for stdout")
+
+
+def partial_path(path: str | Path) -> Path:
+    """Name of an output that is not yet whole."""
+    return Path(f"{path}.partial")
+
+
+class _Sink(Protocol):
+    def write(self, data: bytes, /) -> Any: ...
+
+    def flush(self) -> Any: ...
+
+
+class PartialFile:
+    """A file that has its name only once it is finished; can be continued after a crash.
+
+    Args:
+        resume_at: number of bytes of the partial file to keep; None starts anew.
+    Raises:
+        OutputError: the file cannot be written, or has fewer bytes than it should.
+    """
+
+    def __init__(self, path: str | Path, resume_at: int | None = None) -> None:
+        self.path = Path(path)
+        self._partial = partial_path(path)
+        try:
+            if resume_at is None:
+                self.raw: BinaryIO = open(self._partial, "wb")  # noqa: SIM115 - closed by finish or abandon
+            else:
+                if not self._partial.exists() and self.path.exists():  # stopped between giving two files their names
+                    os.replace(self.path, self._partial)
+                self.raw = open(self._partial, "r+b")  # noqa: SIM115
+                self._cut(resume_at)
+        except OSError as error:
+            raise OutputError(f"{self._partial}: cannot be written: {error.strerror}") from None
+
+    def _cut(self, size: int) -> None:
+        found = self.raw.seek(0, os.SEEK_END)
+        if found < size:
+            raise OutputError(f"{self._partial}: has {found} bytes, the journal says {size}; start without --resume")
+        self.raw.truncate(size)
+        self.raw.seek(size)
+
+    def commit(self) -> int:
+        """Makes the bytes written so far durable; returns their number."""
+        self.raw.flush()
+        os.fsync(self.raw.fileno())
+        return self.raw.tell()
+
+    def finish(self) -> int:
+        """Gives the file its name; returns its size in bytes."""
+        size = self.commit()
+        self.raw.close()
+        os.replace(self._partial, self.path)
+        return size
+
+    def abandon(self) -> None:
+        """Closes the partial file and leaves it for a later run."""
+        self.raw.close()
+
+    def discard(self) -> None:
+        """Closes and removes the partial file."""
+        self.raw.close()
+        self._partial.unlink(missing_ok=True)
+
+
+class ReadWriter:
+    """Writes reads in one of the formats.
+
+    Args:
+        path: file name, or '-' for FASTQ on stdout.
+        header: SAM header text, for BAM.
+        resume_at: bytes of a partial file to keep.
+    """
+
+    def __init__(self, path: str, header: str = "", resume_at: int | None = None) -> None:
+        self.format = output_format(path)
+        self._file = None if path == STDOUT else PartialFile(path, resume_at)
+        raw = sys.stdout.buffer if self._file is None else self._file.raw
+        self._sink: _Sink = raw if self.format == FASTQ else bgzf.BgzfWriter(fileobj=raw)
+        if self.format == BAM and resume_at is None:
+            self._sink.write(encode_header(header))
+            self._sink.flush()  # the header ends a block, so that files can be joined without decompressing
+
+    def write(self, read: OutputRead) -> None:
+        """Writes one read."""
+        if self.format == BAM:
+            self._sink.write(encode_unmapped(read.name, read.sequence, read.quals, list(read.tags)))
+        else:
+            quals = (read.quals + 33).astype(np.uint8).tobytes()
+            self._sink.write(b"@%s\n%s\n+\n%s\n" % (read.name.encode(), read.sequence, quals))
+
+    def commit(self) -> int:
+        """Makes the reads written so far durable; returns the bytes they take."""
+        self._sink.flush()
+        return self._file.commit() if self._file else 0
+
+    def end(self) -> int:
+        """Completes the content, still under the temporary name; returns its size in bytes."""
+        if self._file is not None and self.format != FASTQ:
+            self._sink.flush()
+            self._file.raw.write(EOF_BLOCK)
+        else:
+            self._sink.flush()
+        return self._file.commit() if self._file else 0
+
+    def publish(self) -> None:
+        """Gives the file its name."""
+        if self._file is not None:
+            self._file.finish()
+
+    def abandon(self) -> None:
+        """Stops without finishing; a partial file stays."""
+        if self._file is not None:
+            self._file.abandon()
+
+    def discard(self) -> None:
+        """Stops without finishing; no file stays."""
+        if self._file is not None:
+            self._file.discard()
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file atomically."""
+    file = PartialFile(path)
+    file.raw.write((json.dumps(content, indent=1) + "\n").encode())
+    file.finish()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        OutputError: missing, or not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise OutputError(f"{path}: holds a JSON {type(content).__name__}; expected an object")
+    return content
+
+
+def header_with_program(text: str, version: str, command: str, description: str) -> str:
+    """A header for unmapped reads: without @SQ, with one @HD, and our @PG chained to the last program.
+
+    Args:
+        text: header of the CCS file.
+        command: command line without paths or flags that cannot change a record.
+    """
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("@SQ")]
+    first_hd = next((line for line in lines if line.startswith("@HD")), "@HD\tVN:1.6\tSO:unknown")
+    rest = list(dict.fromkeys(line for line in lines if not line.startswith("@HD")))
+    programs = [dict(part.split(":", 1) for part in line.split("\t")[1:] if ":" in part)
+                for line in rest if line.startswith("@PG")]  # fmt: skip
+    ids = [program["ID"] for program in programs if "ID" in program]
+    parents = {program.get("PP") for program in programs}
+    leaves = [name for name in ids if name not in parents]
+    own, count = "genoformer", 1
+    while own in ids:
+        own, count = f"genoformer.{count}", count + 1
+    fields = ["@PG", f"ID:{own}", "PN:genoformer", f"VN:{version}"]
+    fields += [f"PP:{leaves[-1]}"] if leaves else []
+    fields += [f"CL:{command}", f"DS:{description}"]
+    return "\n".join([first_hd, *rest, "\t".join(fields)]) + "\n"
+
+
+def read_sequences(path: str | Path) -> Iterator[OutputRead]:
+    """Reads of a FASTQ, FASTQ.gz or BAM file, streamed; BAM reads come as stored, without tags.
+
+    Raises:
+        AlignmentError: damaged, truncated, or without qualities.
+    """
+    if str(path).endswith(".bam"):
+        yield from _read_bam(Path(path))
+    else:
+        yield from _read_fastq(Path(path))
+
+
+def _read_bam(path: Path) -> Iterator[OutputRead]:
+    with BamReader(path) as reader:
+        for raw in reader:
+            record = BamRecord(raw, path)
+            if record.quals is None:
+                raise AlignmentError(f"{path}: read {record.name} has no qualities")
+            yield OutputRead(record.name, record.sequence, record.quals)
+
+
+def _read_fastq(path: Path) -> Iterator[OutputRead]:
+    import pysam
+
+    try:
+        with pysam.FastxFile(str(path)) as file:
+            for entry in file:
+                if entry.name is None or entry.sequence is None or entry.quality is None:
+                    raise AlignmentError(f"{path}: read {entry.name} has no qualities; expected FASTQ")
+                quals = np.frombuffer(entry.quality.encode(), np.uint8) - np.uint8(33)
+                name = f"{entry.name} {entry.comment}" if entry.comment else entry.name
+                yield OutputRead(name, entry.sequence.encode(), quals)
+    except (OSError, ValueError) as error:
+        raise AlignmentError(f"{path}: cannot be read as FASTQ: {error}") from None

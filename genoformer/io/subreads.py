@@ -1,0 +1,408 @@
+"""Subreads and their CCS reads, streamed from two BAM files one molecule at a time.
+
+A molecule is one CCS read and the subreads aligned to it. Subreads are grouped by movie and hole number (the first
+two fields of a PacBio read name), so merged movies do not collide, and within a ZMW by the CCS read they align to,
+so by-strand CCS reads (`movie/zmw/ccs/fwd`, `.../rev`) stay apart.
+
+What happens with odd input:
+    unmapped, secondary, supplementary subreads   left out and counted
+    a subread without bases or alignment          left out and counted
+    a subread aligned to another ZMW's CCS read   left out and counted
+    a ZMW with no usable subread                  comes with zero subreads
+    a CCS read in another order, or far away      found by name (one pass over the CCS file builds an index)
+    a CCS read that is not there                  AlignmentError
+    a ZMW that comes back after others            AlignmentError: the file is not grouped by ZMW
+    missing or wrong `pw`, `ip`, `sn`             AlignmentError when decoded, unless kinetics are not wanted
+    `pw`/`ip` as frames (uint16)                  converted with PacBio's CodecV1
+    a CCS read without qualities                  qualities 0
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import numpy as np
+
+from genoformer.errors import AlignmentError
+from genoformer.genome.alphabet import pileup_codes
+from genoformer.io.bam import (
+    FLAG_SECONDARY,
+    FLAG_SUPPLEMENTARY,
+    FLAG_UNMAPPED,
+    BamHeader,
+    BamReader,
+    BamRecord,
+    record_flag,
+    record_name,
+    record_reference,
+)
+
+NUM_SN = 4
+MAX_HOLE_NUMBER = (1 << 31) - 1
+T = TypeVar("T")
+_UNUSABLE = FLAG_UNMAPPED | FLAG_SECONDARY | FLAG_SUPPLEMENTARY
+_ZMW_NAME = re.compile(rb"([!-.0-~]+)/(\d{1,10})(?:/[!-~]*)?\Z")
+_LOOK_AHEAD_BYTES = 16 << 20  # CCS records kept while the two files run in step
+
+
+@dataclass(frozen=True)
+class Subread:
+    """One subread aligned to its CCS read; all arrays run along the CCS strand.
+
+    `codes` uint8 [n] in pileup codes; `pw`, `ip` uint8 [n] CodecV1 codes; `cigar` uint32 [ops] as length << 4 | op;
+    `start` is the first CCS position, 0-based; `sn` float32 [4].
+    """
+
+    name: str
+    codes: np.ndarray
+    cigar: np.ndarray
+    start: int
+    is_reverse: bool
+    pw: np.ndarray
+    ip: np.ndarray
+    sn: np.ndarray
+
+
+@dataclass(frozen=True)
+class CcsRead:
+    """One CCS read: `sequence` letters [n], `quals` uint8 [n], `window_lengths` the `wl` tag where there is one."""
+
+    name: str
+    sequence: bytes
+    quals: np.ndarray
+    num_passes: int | None = None
+    effective_coverage: float | None = None
+    read_group: str | None = None
+    window_lengths: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class RawMolecule:
+    """Undecoded records of one CCS read and its subreads; picklable.
+
+    `next_offset` is the virtual offset in the subreads file where the next ZMW starts, on the last molecule of a ZMW;
+    None on those before it.
+    """
+
+    name: str
+    zmw: int
+    ccs: bytes
+    subreads: list[bytes]
+    num_unusable: int = 0
+    next_offset: int | None = None
+
+
+@dataclass
+class ZmwGroup:
+    """Raw records of one ZMW, in file order."""
+
+    key: bytes  # movie/hole
+    records: list[bytes] = field(default_factory=list)
+    num_unusable: int = 0
+    next_offset: int = 0
+
+    @property
+    def zmw(self) -> int:
+        """Hole number."""
+        return int(self.key.rsplit(b"/", 1)[1])
+
+
+def zmw_key(name: bytes, source: Path) -> bytes:
+    """`movie/hole` of a PacBio read name.
+
+    Raises:
+        AlignmentError: the name has another form.
+    """
+    match = _ZMW_NAME.match(name)
+    if match is None or int(match[2]) > MAX_HOLE_NUMBER:
+        shown = name.decode("ascii", "replace")
+        raise AlignmentError(f"{source}: read name {shown!r}; expected PacBio's movie/hole/... form")
+    return match.group()[: match.end(2)]
+
+
+class _SeenZmws:
+    """Set of (movie, hole): one bit a hole, in pages of 65,536, so that a whole cell fits in a few MB."""
+
+    def __init__(self) -> None:
+        self._pages: dict[tuple[bytes, int], bytearray] = {}
+
+    def add(self, key: bytes) -> bool:
+        """Adds a `movie/hole`; False where it was there before."""
+        movie, hole_text = key.rsplit(b"/", 1)
+        page_id, bit = divmod(int(hole_text), 1 << 16)
+        page = self._pages.setdefault((movie, page_id), bytearray(1 << 13))
+        byte, mask = bit >> 3, 1 << (bit & 7)
+        is_new = not page[byte] & mask
+        page[byte] |= mask
+        return is_new
+
+
+def iterate_zmws(reader: BamReader, start: int | None = None, end: int | None = None) -> Iterator[ZmwGroup]:
+    """ZMWs of a subreads file that begin at virtual offsets in [start, end).
+
+    Raises:
+        AlignmentError: damaged input, names of another form, or a ZMW in two places.
+    """
+    reader.seek(reader.first_record if start is None else start)
+    seen = _SeenZmws()
+    group: ZmwGroup | None = None
+    while True:
+        offset = reader.tell()
+        record = reader.read_record()
+        key = b"" if record is None else zmw_key(record_name(record), reader.path)
+        if group is None or key != group.key:
+            if group is not None:
+                group.next_offset = offset
+                yield group
+            if record is None or (end is not None and offset >= end):
+                return
+            if not seen.add(key):
+                raise AlignmentError(
+                    f"{reader.path}: subreads of ZMW {key.decode()} are in two places; expected them together: "
+                    "sort with 'samtools sort -n' or rerun the aligner"
+                )
+            group = ZmwGroup(key)
+        assert record is not None
+        if record_flag(record) & _UNUSABLE or record_reference(record) < 0:
+            group.num_unusable += 1
+        else:
+            group.records.append(record)
+
+
+class CcsFinder:
+    """CCS records by name: in step with the subreads while the orders agree, through an index where they do not."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._reader = BamReader(path)
+        self._ahead: OrderedDict[bytes, bytes] = OrderedDict()
+        self._ahead_bytes = 0
+        self._at_end = False
+        self._index: _NameIndex | None = None
+
+    def __enter__(self) -> CcsFinder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
+        self._reader.__exit__(kind, value, trace)
+
+    @property
+    def header(self) -> BamHeader:
+        """Header of the CCS file."""
+        return self._reader.header
+
+    @property
+    def path(self) -> Path:
+        """The CCS file."""
+        return self._reader.path
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the files turned out to be in different orders."""
+        return self._index is not None
+
+    def find(self, name: bytes) -> bytes | None:
+        """The record of a CCS read; None where the file has no read of that name."""
+        if self._index is None:
+            found = self._find_ahead(name)
+            if found is not None:
+                return found
+            self._ahead.clear()
+            self._index = _NameIndex.build(self._reader)
+        return self._index.find(self._reader, name)
+
+    def _find_ahead(self, name: bytes) -> bytes | None:
+        while name not in self._ahead and self._ahead_bytes < _LOOK_AHEAD_BYTES and not self._at_end:
+            record = self._reader.read_record()
+            if record is None:
+                self._at_end = True
+            else:
+                self._ahead[record_name(record)] = record
+                self._ahead_bytes += len(record)
+        if name not in self._ahead:
+            return None
+        while True:  # reads before it have no subreads: the index still finds them should they come later
+            passed, record = self._ahead.popitem(last=False)
+            self._ahead_bytes -= len(record)
+            if passed == name:
+                return record
+
+
+class _NameIndex:
+    """Sorted name hashes and virtual offsets of a BAM file: 16 bytes a record."""
+
+    def __init__(self, hashes: np.ndarray, offsets: np.ndarray) -> None:
+        order = np.argsort(hashes, kind="stable")
+        self._hashes, self._offsets = hashes[order], offsets[order]
+
+    @classmethod
+    def build(cls, reader: BamReader) -> _NameIndex:
+        reader.seek(reader.first_record)
+        hashes, offsets = array("q"), array("q")
+        while True:
+            offset = reader.tell()
+            record = reader.read_record()
+            if record is None:
+                return cls(np.frombuffer(hashes, np.int64), np.frombuffer(offsets, np.int64))
+            hashes.append(hash(record_name(record)))
+            offsets.append(offset)
+
+    def find(self, reader: BamReader, name: bytes) -> bytes | None:
+        target = hash(name)
+        first = int(np.searchsorted(self._hashes, target, side="left"))
+        while first < len(self._hashes) and self._hashes[first] == target:
+            reader.seek(int(self._offsets[first]))
+            record = reader.read_record()
+            if record is not None and record_name(record) == name:
+                return record
+            first += 1
+        return None
+
+
+def iterate_molecules(
+    subreads: BamReader, ccs: CcsFinder, start: int | None = None, end: int | None = None
+) -> Iterator[RawMolecule]:
+    """Molecules of the ZMWs in [start, end) of the subreads file, in its order.
+
+    A ZMW without a usable subread gives its `movie/hole/ccs` read with no subreads; where the CCS file has none, its
+    subreads count as unusable with the next molecule.
+
+    Raises:
+        AlignmentError: as `iterate_zmws`, or a CCS read that is not in its file.
+    """
+    if subreads.header.num_references == 0:
+        raise AlignmentError(
+            f"{subreads.path}: its header has no @SQ line; expected subreads aligned to their CCS reads (actc)"
+        )
+    unusable = 0
+    for group in iterate_zmws(subreads, start, end):
+        by_name = _records_by_ccs(subreads, group)
+        unusable += group.num_unusable + len(group.records) - sum(map(len, by_name.values()))
+        molecules = []
+        for name, records in (by_name or {group.key + b"/ccs": []}).items():
+            found = ccs.find(name)
+            if found is None and not records:
+                continue
+            if found is None:
+                raise AlignmentError(
+                    f"{subreads.path}: ZMW {group.key.decode()}: its CCS read '{name.decode()}' is not in {ccs.path}; "
+                    "check that the two files belong together"
+                )
+            molecules.append(RawMolecule(name.decode("ascii", "replace"), group.zmw, found, records, unusable))
+            unusable = 0
+        if molecules:
+            yield from molecules[:-1]
+            yield replace(molecules[-1], next_offset=group.next_offset)
+
+
+def _records_by_ccs(reader: BamReader, group: ZmwGroup) -> dict[bytes, list[bytes]]:
+    """Records of a ZMW by the CCS read that they align to, without those aligned to another ZMW's."""
+    by_reference: dict[int, list[bytes]] = {}
+    for record in group.records:
+        by_reference.setdefault(record_reference(record), []).append(record)
+    by_name = {_reference_name(reader, ref_id): records for ref_id, records in by_reference.items()}
+    return {name: records for name, records in by_name.items() if zmw_key(name, reader.path) == group.key}
+
+
+def _reference_name(reader: BamReader, ref_id: int) -> bytes:
+    if ref_id >= reader.header.num_references:
+        raise AlignmentError(
+            f"{reader.path}: a record has reference {ref_id} of {reader.header.num_references}; the file is damaged"
+        )
+    return reader.header.reference_name(ref_id).encode()
+
+
+def decode_subread(raw: bytes, source: str | Path, with_kinetics: bool = True) -> Subread | None:
+    """A subread from its raw record; None where it has no bases or no CIGAR.
+
+    Args:
+        with_kinetics: False fills missing `pw`, `ip` and `sn` with 0 instead of raising.
+    Raises:
+        AlignmentError: a damaged record, or a tag that is missing or of the wrong length.
+    """
+    record = BamRecord(raw, source)
+    cigar = record.cigar
+    if record.length == 0 or len(cigar) == 0:
+        return None
+    query_length = int((cigar >> 4)[np.isin(cigar & 15, (0, 1, 4, 7, 8))].sum(dtype=np.int64))
+    if query_length != record.length or record.start < 0:
+        raise AlignmentError(
+            f"{source}: read {record.name}: CIGAR covers {query_length} bases from position {record.start}; "
+            f"the read has {record.length}"
+        )
+    kinetics = [_kinetics(record, tag, source, with_kinetics) for tag in ("pw", "ip")]
+    pw, ip = (values[::-1] for values in kinetics) if record.is_reverse else kinetics
+    codes = pileup_codes(record.sequence)
+    sn = _signal_to_noise(record, source, with_kinetics)
+    return Subread(record.name, codes, cigar, record.start, record.is_reverse, pw, ip, sn)
+
+
+def _kinetics(record: BamRecord, tag: str, source: str | Path, required: bool) -> np.ndarray:
+    if not required and not record.has_tag(tag):
+        return np.zeros(record.length, dtype=np.uint8)
+    values = record.array_tag(tag, "u1", "u2")
+    if len(values) != record.length:
+        raise AlignmentError(
+            f"{source}: read {record.name}: tag {tag} has {len(values)} values for {record.length} bases; "
+            "rerun the step that clipped the reads"
+        )
+    return values if values.dtype == np.uint8 else frames_to_codes(values)
+
+
+def _signal_to_noise(record: BamRecord, source: str | Path, required: bool) -> np.ndarray:
+    if not required and not record.has_tag("sn"):
+        return np.zeros(NUM_SN, dtype=np.float32)
+    sn = record.array_tag("sn", "f4")
+    if len(sn) != NUM_SN:
+        raise AlignmentError(f"{source}: read {record.name}: tag sn has {len(sn)} values; expected {NUM_SN}")
+    if not np.isfinite(sn).all():
+        raise AlignmentError(f"{source}: read {record.name}: tag sn is {sn.tolist()}; expected finite numbers")
+    return sn
+
+
+def frames_to_codes(frames: np.ndarray) -> np.ndarray:
+    """CodecV1 codes, uint8, of frame counts: the nearest of 256 points in steps of 1, 2, 4 and 8 frames.
+
+    Source: PacBio BAM format specification, CodecV1; a count midway between two points takes the upper one.
+    """
+    points = np.concatenate([first + step * np.arange(64) for first, step in ((0, 1), (64, 2), (192, 4), (448, 8))])
+    midpoints = (points[:-1] + points[1:] + 1) // 2
+    return np.searchsorted(midpoints, frames, side="right").astype(np.uint8)
+
+
+def decode_ccs(raw: bytes, source: str | Path) -> CcsRead:
+    """A CCS read from its raw record.
+
+    Raises:
+        AlignmentError: a damaged record, or one without bases.
+    """
+    record = BamRecord(raw, source)
+    if record.length == 0:
+        raise AlignmentError(f"{source}: CCS read {record.name} has no bases")
+    quals = record.quals
+    if quals is None:
+        quals = np.zeros(record.length, dtype=np.uint8)
+    return CcsRead(
+        record.name,
+        record.sequence,
+        quals,
+        num_passes=_checked(record, "np", int, source),
+        effective_coverage=_checked(record, "ec", float, source),
+        read_group=_checked(record, "RG", str, source),
+        window_lengths=_checked(record, "wl", np.ndarray, source),
+    )
+
+
+def _checked(record: BamRecord, tag: str, kind: type[T], source: str | Path) -> T | None:
+    value = record.tag(tag)
+    fits = isinstance(value, kind) and not (isinstance(value, int) and not 0 <= value <= MAX_HOLE_NUMBER)
+    if value is not None and not fits:
+        shown = "an array" if isinstance(value, np.ndarray) else repr(value)  # one line, however long the array
+        raise AlignmentError(f"{source}: read {record.name}: tag {tag} is {shown}; expected {kind.__name__}")
+    return value

@@ -1,0 +1,1 @@
+"""Torch modules and functions without files or genomics."""

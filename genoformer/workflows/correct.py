@@ -1,0 +1,219 @@
+"""`genoformer consensus correct`: CCS reads corrected with their subreads, from two BAM files to FASTQ or BAM.
+
+Reading, pileups, model and writing overlap; memory is bounded by the molecules in flight. Output order is the order of
+the subreads file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genoformer import __version__
+from genoformer.genome.quality import Calibration
+from genoformer.io.bam import BamReader
+from genoformer.io.reads import header_with_program, output_format, read_json
+from genoformer.io.shards import shard_range
+from genoformer.io.subreads import CcsFinder, RawMolecule, iterate_molecules
+from genoformer.workflows.correct_options import CorrectOptions
+from genoformer.workflows.output import CorrectedOutput, differing_keys, summary_path
+from genoformer.workflows.pipeline import StageSeconds, WindowBatches, prepared_molecules
+from genoformer.workflows.predictor import Predictor, load_predictor
+from genoformer.workflows.prepare import Calls, PreparedMolecule, PrepareSettings
+from genoformer.workflows.stitch import Outcome, StitchSettings, ccs_read, corrected_read, stitch
+
+logger = logging.getLogger(__name__)
+
+_MAX_UNWRITTEN = 64  # molecules between the model and the writer
+
+
+def correct(options: CorrectOptions, on_progress: Callable[[int, float], None] | None = None) -> dict[str, Any]:
+    """Corrects all CCS reads of a file, or of one shard of it; returns the summary.
+
+    Args:
+        on_progress: called with the number of molecules done and the part of the input read.
+    Raises:
+        UsageError: options that cannot work.
+        DataError: input that is damaged or does not fit together, output that cannot be written.
+    """
+    began = time.perf_counter()
+    options.check()
+    with BamReader(options.subreads) as subreads, CcsFinder(options.ccs) as ccs:
+        predictor = load_predictor(options)
+        calibration = options.calibration if options.calibration is not None else predictor.config.calibration
+        settings = StitchSettings(
+            options.min_quality,
+            options.min_length,
+            options.max_base_quality,
+            Calibration.parse(calibration),
+            Calibration.parse(options.ccs_calibration),
+        )
+        identity = run_identity(options, predictor, calibration)
+        if options.resume and (done := _finished_summary(options, identity)) is not None:
+            return done
+        header = header_with_program(ccs.header.text, __version__, _command(options), f"model {predictor.digest}")
+        output = CorrectedOutput(options.output, header, identity, options.report, options.resume)
+        seconds = StageSeconds()
+        try:
+            molecules = _raw_molecules(options, subreads, ccs, output)
+            _run(options, settings, predictor, molecules, output, seconds, _progress(on_progress, subreads))
+        except BaseException:
+            output.abandon()
+            raise
+    total = time.perf_counter() - began
+    return output.finish({"run": _run_facts(options, predictor, seconds, total)})
+
+
+def _progress(
+    on_progress: Callable[[int, float], None] | None, subreads: BamReader
+) -> Callable[[int, int | None], None]:
+    def report(num_molecules: int, next_offset: int | None) -> None:
+        if on_progress is not None and next_offset is not None:
+            on_progress(num_molecules, (next_offset >> 16) / subreads.file.size_bytes)
+
+    return report
+
+
+def _raw_molecules(
+    options: CorrectOptions, subreads: BamReader, ccs: CcsFinder, output: CorrectedOutput
+) -> Iterator[RawMolecule]:
+    """Molecules of this run that are not yet written."""
+    start, end = shard_range(subreads, options.shard) if options.shard else (None, None)
+    if output.next_offset is not None:
+        start = output.next_offset
+    molecules = iterate_molecules(subreads, ccs, start, end)
+    return molecules if options.limit is None else _first_zmws(molecules, options.limit - output.counts.zmws)
+
+
+def _first_zmws(molecules: Iterator[RawMolecule], num_zmws: int) -> Iterator[RawMolecule]:
+    while num_zmws > 0:
+        molecule = next(molecules, None)
+        if molecule is None:
+            return
+        yield molecule
+        num_zmws -= molecule.next_offset is not None
+
+
+def _run(
+    options: CorrectOptions,
+    settings: StitchSettings,
+    predictor: Predictor,
+    molecules: Iterator[RawMolecule],
+    output: CorrectedOutput,
+    seconds: StageSeconds,
+    progress: Callable[[int, int | None], None],
+) -> None:
+    prepare = PrepareSettings(
+        Path(options.subreads),
+        Path(options.ccs),
+        predictor.config,
+        use_vote=predictor.predict is None,
+        skip_above=options.skip_windows_above,
+        max_insertion=options.ins_trim,
+        smart_windows=options.smart_windows,
+    )
+    config = predictor.config
+    shape = (predictor.batch_size, config.num_rows, config.window_length)
+    batches = WindowBatches(predictor.predict or _no_model, shape, seconds)
+    prepared = prepared_molecules(molecules, prepare, predictor.num_workers, options.batch_zmws, seconds)
+
+    def write(molecule: PreparedMolecule, calls: Calls) -> None:
+        began = time.perf_counter()
+        stitched = stitch(molecule, calls, settings)
+        read = None
+        if stitched.outcome is Outcome.SUCCESS:
+            read = corrected_read(molecule, stitched)
+        elif options.on_fail == "ccs":
+            read = ccs_read(molecule, settings)
+        output.add(molecule, stitched, read)
+        seconds.write += time.perf_counter() - began
+        progress(output.counts.molecules, molecule.next_offset)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
+        unwritten: list[Future[None]] = []
+        try:
+            for molecule, calls in batches.called(prepared):
+                unwritten.append(writer.submit(write, molecule, calls))
+                if len(unwritten) >= _MAX_UNWRITTEN:
+                    unwritten.pop(0).result()
+        finally:
+            prepared.close()
+            wait(unwritten)  # what the model has called is written, also on the way out
+        for future in unwritten:
+            future.result()
+
+
+def _no_model(rows: np.ndarray) -> Calls:
+    raise AssertionError(f"a vote is done with the pileup; {len(rows)} windows came to the model")
+
+
+def run_identity(options: CorrectOptions, predictor: Predictor, calibration: str | None) -> dict[str, Any]:
+    """Everything that determines the records of a run; two runs with the same identity write the same records."""
+    return {
+        "version": __version__,
+        "model": predictor.digest,
+        "subreads": _file_identity(options.subreads),
+        "ccs": _file_identity(options.ccs),
+        "format": output_format(options.output),
+        "device": predictor.device.split(":")[0],
+        "batch_size": predictor.batch_size,
+        "precision": options.precision,
+        "skip_windows_above": options.skip_windows_above,
+        "min_quality": options.min_quality,
+        "min_length": options.min_length,
+        "max_base_quality": options.max_base_quality,
+        "calibration": calibration or "skip",
+        "ccs_calibration": options.ccs_calibration or "skip",
+        "ins_trim": options.ins_trim,
+        "smart_windows": options.smart_windows,
+        "on_fail": options.on_fail,
+        "limit": options.limit,
+        "report": options.report is not None,
+        "shard": list(options.shard or (1, 1)),
+    }
+
+
+def _file_identity(path: str) -> str:
+    return f"{Path(path).name}, {os.stat(path).st_size} bytes"
+
+
+def _finished_summary(options: CorrectOptions, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The summary of a whole output of the same run, if it is there."""
+    output, path = Path(options.output), summary_path(options.output)
+    if not output.exists() or not path.exists():
+        return None
+    summary = read_json(path)
+    if differing_keys(summary.get("identity", {}), identity) or summary.get("output_bytes") != output.stat().st_size:
+        return None
+    logger.info("%s: is already whole; nothing to do", output)
+    return summary
+
+
+def _command(options: CorrectOptions) -> str:
+    """The command line for @PG: without folders, and without flags that cannot change a record."""
+    words = ["genoformer consensus correct", Path(options.subreads).name, Path(options.ccs).name]
+    words += ["--model", Path(options.model).name]
+    defaults = CorrectOptions("", "", "")
+    for flag in ("batch_size", "device", "precision", "skip_windows_above", "min_quality", "min_length",
+                 "max_base_quality", "calibration", "ccs_calibration", "ins_trim", "limit", "on_fail"):  # fmt: skip
+        value = getattr(options, flag)
+        if value != getattr(defaults, flag):
+            words += [f"--{flag.replace('_', '-')}", str(value)]
+    return " ".join(words + (["--smart-windows"] if options.smart_windows else []))
+
+
+def _run_facts(options: CorrectOptions, predictor: Predictor, seconds: StageSeconds, total: float) -> dict[str, Any]:
+    return {
+        "model": predictor.name,
+        "device": predictor.device,
+        "pileup_processes": predictor.num_workers,
+        "batch_size": predictor.batch_size,
+        "seconds": {name: round(value, 3) for name, value in vars(seconds).items()} | {"total": round(total, 3)},
+    }

@@ -1,0 +1,76 @@
+"""What a user can ask of `correct`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from genoformer.errors import UsageError
+from genoformer.genome.quality import MAX_FASTQ_QUALITY
+from genoformer.io.reads import STDOUT, output_format
+
+VOTE = "vote"
+ON_FAIL = ("drop", "ccs")
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class CorrectOptions:
+    """What to correct and how; the command line's options of the same names.
+
+    `shard` is (i, n) with 1 <= i <= n. None for `batch_size`, `threads`, `device`, `calibration`: chosen from the
+    machine or the model.
+    """
+
+    subreads: str
+    ccs: str
+    output: str
+    model: str = VOTE
+    batch_size: int | None = None
+    batch_zmws: int = 16
+    threads: int | None = None
+    device: str | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    skip_windows_above: float = 45
+    min_quality: float = 20
+    min_length: int = 0
+    max_base_quality: int = MAX_FASTQ_QUALITY
+    calibration: str | None = None
+    ccs_calibration: str | None = None
+    ins_trim: int = 5
+    smart_windows: bool = False
+    limit: int | None = None
+    shard: tuple[int, int] | None = None
+    resume: bool = False
+    on_fail: Literal["drop", "ccs"] = "drop"
+    report: str | None = None
+
+    def check(self) -> None:
+        """Raises UsageError on the first option that cannot work."""
+        output_format(self.output)
+        if self.resume and self.output == STDOUT:
+            raise UsageError("--resume needs an output file; stdout cannot be continued")
+        _check_range("--max-base-quality", self.max_base_quality, 1, MAX_FASTQ_QUALITY)
+        for flag, value, least in (
+            ("--batch-size", self.batch_size, 1), ("--batch-zmws", self.batch_zmws, 1), ("--threads", self.threads, 1),
+            ("--limit", self.limit, 1), ("--min-length", self.min_length, 0), ("--ins-trim", self.ins_trim, 0),
+            ("--skip-windows-above", self.skip_windows_above, 0),
+        ):  # fmt: skip
+            _check_range(flag, value, least, None)
+        for flag, choice, choices in (
+            ("--on-fail", self.on_fail, ON_FAIL), ("--precision", self.precision, PRECISIONS),
+        ):  # fmt: skip
+            if choice not in choices:
+                raise UsageError(f"{flag} is '{choice}'; expected one of {', '.join(choices)}")
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise UsageError(f"--shard is {self.shard[0]}/{self.shard[1]}; expected i/N with 1 <= i <= N")
+        paths = [Path(path).resolve() for path in (self.subreads, self.ccs, self.output, self.report) if path]
+        if len(set(paths)) != len(paths):
+            raise UsageError("inputs, output and report must be different files")
+
+
+def _check_range(flag: str, value: float | None, least: float, most: float | None) -> None:
+    if value is not None and (value < least or (most is not None and value > most)):
+        expected = f"at least {least}" if most is None else f"{least} to {most}"
+        raise UsageError(f"{flag} is {value}; expected {expected}")

@@ -1,0 +1,120 @@
+"""`genoformer consensus join`: finished shards of `correct` as one file, without decompressing them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from genoformer.errors import OutputError, UsageError
+from genoformer.io.bam import EOF_BLOCK, BamReader
+from genoformer.io.reads import BAM, FASTQ, PartialFile, output_format, read_json, write_json
+from genoformer.workflows.output import Counts, differing_keys, summary_of, summary_path
+
+
+def join_shards(
+    shards: list[str], output: str, *, report: str | None = None, shard_reports: list[str] | None = None
+) -> dict[str, Any]:
+    """Writes the records of all shards, in the order of their ZMWs; returns the joined summary.
+
+    Raises:
+        UsageError: formats that differ, or reports that do not match the shards.
+        OutputError: a shard that is missing, doubled, unfinished, or of another run.
+    """
+    kind = output_format(output)
+    for shard in shards:
+        if output_format(shard) != kind:
+            raise UsageError(f"'{shard}' is {output_format(shard)}, the output '{output}' is {kind}; use one format")
+    if Path(output).resolve() in {Path(shard).resolve() for shard in shards}:
+        raise UsageError(f"output '{output}' is one of the shards")
+    reports = shard_reports or []
+    if bool(report) != bool(reports) or (reports and len(reports) != len(shards)):
+        raise UsageError(
+            f"{len(reports)} shard reports for {len(shards)} shards; give --report and one for each, or none"
+        )
+    summaries = {shard: _checked_summary(shard) for shard in shards}
+    ordered = _in_order(summaries)
+    identity = {**summaries[ordered[0]]["identity"], "shard": [1, 1]}
+    counts = Counts()
+    for shard in ordered:
+        counts = counts.plus(Counts(**summaries[shard]["counts"]))
+    if report is not None:
+        _join_reports([reports[shards.index(shard)] for shard in ordered], report)
+    file = PartialFile(output)
+    try:
+        for index, shard in enumerate(ordered):
+            _append(file.raw, Path(shard), kind, with_header=index == 0)
+        if kind != FASTQ:
+            file.raw.write(EOF_BLOCK)
+        size = file.commit()
+    except BaseException:
+        file.discard()
+        raise
+    summary = summary_of(identity, counts, size)
+    write_json(summary_path(output), summary)
+    file.finish()
+    return summary
+
+
+def _checked_summary(shard: str) -> dict[str, Any]:
+    path = summary_path(shard)
+    if not Path(shard).exists() or not path.exists():
+        missing = shard if not Path(shard).exists() else path
+        raise OutputError(f"{missing}: is not there; finish the shard first ('correct --shard ... --resume')")
+    summary = read_json(path)
+    size, expected = Path(shard).stat().st_size, summary.get("output_bytes")
+    if size != expected or "identity" not in summary or "counts" not in summary:
+        raise OutputError(f"{shard}: has {size} bytes, its summary says {expected}; run the shard again")
+    return summary
+
+
+def _in_order(summaries: dict[str, dict[str, Any]]) -> list[str]:
+    """Shards from first to last, once all are known to be there and of one run."""
+    first_name, first = next(iter(summaries.items()))
+    count = first["identity"]["shard"][1]
+    by_index: dict[int, str] = {}
+    for name, summary in summaries.items():
+        identity = summary["identity"]
+        different = differing_keys({**identity, "shard": None}, {**first["identity"], "shard": None})
+        if different or identity["shard"][1] != count:
+            found = "; ".join(different) or f"shard {identity['shard']} there, of {count} here"
+            raise OutputError(f"{name}: is not of the same run as {first_name}: {found}")
+        index = identity["shard"][0]
+        if index in by_index:
+            raise OutputError(f"{name}: is shard {index}/{count}, as {by_index[index]} is; name each shard once")
+        by_index[index] = name
+    missing = [str(index) for index in range(1, count + 1) if index not in by_index]
+    if missing:
+        raise OutputError(f"shard {', '.join(missing[:10])} of {count} is missing ({len(missing)} in all)")
+    return [by_index[index] for index in range(1, count + 1)]
+
+
+def _append(target: BinaryIO, shard: Path, kind: str, with_header: bool) -> None:
+    start, end = 0, shard.stat().st_size
+    if kind == BAM and not with_header:
+        with BamReader(shard) as reader:
+            start = reader.first_record >> 16  # `correct` ends the block after the header
+    if kind != FASTQ:
+        end -= len(EOF_BLOCK)
+    with open(shard, "rb") as source:
+        source.seek(start)
+        _copy(source, target, end - start)
+
+
+def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
+    while size > 0:
+        chunk = source.read(min(size, 1 << 20))
+        if not chunk:
+            raise OutputError(f"{source.name}: became shorter while it was read")
+        target.write(chunk)
+        size -= len(chunk)
+
+
+def _join_reports(reports: list[str], output: str) -> None:
+    file = PartialFile(output)
+    for index, path in enumerate(reports):
+        with open(path, "rb") as source:
+            if index:
+                source.readline()  # the column names
+            shutil.copyfileobj(source, file.raw)
+    file.finish()

@@ -1,0 +1,99 @@
+"""The model of a run, ready to call windows. torch is imported only where a trained model is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from genoformer import __version__
+from genoformer.config import ConsensusConfig
+from genoformer.errors import CheckpointError, UsageError
+from genoformer.workflows.correct_options import VOTE, CorrectOptions
+from genoformer.workflows.prepare import Calls
+
+if TYPE_CHECKING:
+    import torch
+
+CPU_BATCH, GPU_BATCH = 64, 1024
+_SPARE_CORES = 2  # on a GPU machine: one feeds the device, one writes
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that is ready to run: what it reads, how it calls windows, and what identifies it."""
+
+    config: ConsensusConfig
+    predict: Callable[[np.ndarray], Calls] | None  # None: a vote, done with the pileup
+    name: str
+    digest: str
+    device: str
+    batch_size: int
+    num_workers: int  # pileup processes; 0: pileups in the reading thread
+
+
+def load_predictor(options: CorrectOptions) -> Predictor:
+    """The model that the options name, ready to run.
+
+    Sets torch's number of threads for this process.
+
+    Raises:
+        UsageError: a device that is not there.
+        CheckpointError: a file that is not one of our consensus models.
+    """
+    threads = options.threads or len(os.sched_getaffinity(0))
+    if options.model == VOTE:
+        config = ConsensusConfig(max_passes=255)
+        return Predictor(config, None, VOTE, f"vote-{__version__}", "cpu", 1, max(0, threads - 1))
+    return _load_trained(options, threads)
+
+
+def _load_trained(options: CorrectOptions, threads: int) -> Predictor:
+    import torch
+
+    from genoformer.models.checkpoint import load_checkpoint, model_hash
+    from genoformer.models.consensus import ConsensusTransformer, call_bases, prepare_for_inference
+
+    device = _device(options.device)
+    torch.set_num_threads(threads if device.type == "cpu" else 1)
+    checkpoint = load_checkpoint(options.model)
+    if checkpoint.kind != "consensus":
+        raise CheckpointError(f"{options.model}: is a model of kind '{checkpoint.kind}'; expected 'consensus'")
+    model = ConsensusTransformer(checkpoint.config)
+    model.load_state_dict(checkpoint.state_dict)
+    callable_model = prepare_for_inference(model.to(device).eval(), options.precision)
+
+    def predict(rows: np.ndarray) -> Calls:
+        with torch.inference_mode():
+            codes, error_prob = call_bases(callable_model(torch.from_numpy(rows)))
+        return Calls(codes.cpu().numpy(), error_prob.cpu().numpy())
+
+    on_cpu = device.type == "cpu"
+    return Predictor(
+        checkpoint.config,
+        predict,
+        name=os.path.basename(options.model),
+        digest=f"sha256:{model_hash(options.model)}",
+        device=str(device),
+        batch_size=options.batch_size or (CPU_BATCH if on_cpu else GPU_BATCH),
+        num_workers=min(1, threads - 1) if on_cpu else max(1, threads - _SPARE_CORES),
+    )
+
+
+def _device(name: str | None) -> torch.device:
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device is '{name}'; expected cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device is '{name}'; expected cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device is '{name}', but torch sees {torch.cuda.device_count()} CUDA devices here")
+    return device

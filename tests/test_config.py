@@ -1,0 +1,59 @@
+import pytest
+from pydantic import ValidationError
+
+from genoformer.config import Config, ConsensusConfig, parse_config
+from genoformer.errors import ConfigError
+
+
+# As DeepConsensus prints them: v1.1 has 85 rows, 560 -> 280; v1.2 with base qualities has 86 rows, 568 -> 280.
+@pytest.mark.parametrize(
+    ("values", "num_rows", "embedding_width", "hidden_width"),
+    [
+        ({}, 85, 560, 280),
+        ({"use_ccs_quality": True}, 86, 568, 280),
+        ({"condenser_width": None}, 85, 560, 560),  # v0.2 has no condenser
+        ({"max_passes": 1}, 9, 26 + 8 + 32, 280),  # by hand: one pass, CCS, four SN rows
+    ],
+)
+def test_shapes_of_the_consensus_model(values, num_rows, embedding_width, hidden_width):
+    config = ConsensusConfig(**values)
+    assert (config.num_rows, config.embedding_width, config.hidden_width) == (num_rows, embedding_width, hidden_width)
+
+
+def test_a_config_is_frozen():
+    config = ConsensusConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.max_passes = 10
+
+
+def test_a_config_survives_json():
+    config = ConsensusConfig(max_passes=3, condenser_width=None, calibration="0,1.2,-3")
+    assert ConsensusConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_parse_config_gives_the_kind_and_the_values():
+    config = parse_config(ConsensusConfig, {"max_passes": 7, "window_length": 120}, "a.toml")
+    assert isinstance(config, ConsensusConfig)
+    assert (config.max_passes, config.window_length) == (7, 120)
+
+
+class Tiny(Config):
+    width: int = 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (ConsensusConfig, {"max_pases": 20}, "a.toml: unknown key 'max_pases'; did you mean 'max_passes'?"),
+        (Tiny, {"qqq": 1}, "a.toml: unknown key 'qqq'"),
+        (ConsensusConfig, {"max_passes": 0}, "a.toml: max_passes is 0: Input should be greater than or equal to 1"),
+        (ConsensusConfig, {"max_passes": 256}, "a.toml: max_passes is 256: Input should be less than or equal to 255"),
+        (ConsensusConfig, {"relu_dropout": 1.0}, "a.toml: relu_dropout is 1.0: Input should be less than 1"),
+        (ConsensusConfig, {"num_layers": "six"}, "a.toml: num_layers is 'six': Input should be a valid integer"),
+    ],
+)
+def test_a_bad_config_names_file_key_and_value(kind, values, message):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(kind, values, "a.toml")
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
