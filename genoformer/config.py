@@ -36,7 +36,7 @@ class ConsensusConfig(Config):
     pw_max: Annotated[int, Field(ge=1, le=255)] = 255  # cap on pulse width codes
     ip_max: Annotated[int, Field(ge=1, le=255)] = 255  # cap on inter-pulse duration codes
     sn_max: Annotated[int, Field(ge=1, le=32767)] = 500  # cap on signal-to-noise ratios
-    ccs_quality_max: Annotated[int, Field(ge=1, le=254)] = 95  # highest index of the quality embedding
+    ccs_quality_max: Annotated[int, Field(ge=1, le=254)] = 95  # entries of the quality embedding: -1 (gap) to 93
 
     base_width: Count = 8
     pw_width: Count = 8

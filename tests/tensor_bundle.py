@@ -108,7 +108,14 @@ def header(num_shards: int = 1, *, big_endian: bool = False, min_consumer: int =
 
 
 def entry(
-    dtype: int, shape: Sequence[int], *, shard: int = 0, offset: int = 0, size: int = 0, crc: int = 0, extra: bytes = b""
+    dtype: int,
+    shape: Sequence[int],
+    *,
+    shard: int = 0,
+    offset: int = 0,
+    size: int = 0,
+    crc: int = 0,
+    extra: bytes = b"",
 ) -> bytes:
     dims = b"".join(field(2, field(1, dim) if dim else b"") for dim in shape)
     return (

@@ -37,7 +37,7 @@ def correct(
     batch_size: Annotated[
         int | None, typer.Option(help="Windows that the model takes at once. Default: 64 on CPU, 1024 on CUDA.")
     ] = None,
-    batch_zmws: Annotated[int, typer.Option(help="Molecules read ahead of the model; bounds memory.")] = 16,
+    batch_zmws: Annotated[int, typer.Option(help="Molecules read ahead of the model; bounds memory.")] = 8,
     threads: Annotated[
         int | None, typer.Option("-t", "--threads", help="CPU cores to use. Default: all that this process may use.")
     ] = None,

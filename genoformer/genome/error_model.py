@@ -154,9 +154,7 @@ def _insertion_lengths(rate: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return num_inserted
 
 
-def _inserted_bases(
-    bases: np.ndarray, before: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _inserted_bases(bases: np.ndarray, before: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Bases inserted before the template positions `before`, and whether each equals a template neighbour."""
     left, right = bases[np.maximum(before - 1, 0)], bases[before]
     drawn = rng.choice(4, len(before), p=INSERTED_BASE_PROB)

@@ -1,7 +1,7 @@
 """Pairwise alignments written out with gaps, as aligners print them.
 
-    ref    ACC-GT        CIGAR 2=1D1I2=
-    read   AC-TGT
+ref    ACC-GT        CIGAR 2=1D1I2=
+read   AC-TGT
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class GappedPair:
         return GappedPair(reverse_complement(self.ref), reverse_complement(self.read))
 
     def left_align(self) -> GappedPair:
-        """The alignment with each gap as far left as it goes, and neighbouring insertions and deletions paired up.
+        """The alignment with each gap as far left as it goes without losing a match.
 
-            ref   GCCCT-A      ref   GCCCTA
-            read  GCC-TTA      read  G-CCTA   and an insertion beside it becomes a (mis)match
+            ref   GCCCTA      ref   GCCCTA
+            read  GCC-TA      read  G-CCTA
 
-        No column that matched is lost. Aligners place gaps so (`bcftools norm`, minimap2), which lets the reads of a
-        pileup agree on where a homopolymer is short.
+        An insertion that touches a deletion becomes an aligned base. Aligners place gaps so (`bcftools norm`, minimap2),
+        which lets the reads of a pileup agree on where a homopolymer is short.
         """
         ref, read = bytearray(self.ref), bytearray(self.read)
         while True:
@@ -51,7 +51,7 @@ class GappedPair:
                 return GappedPair(*before)
 
     def trim(self) -> tuple[GappedPair, int, int, int]:
-        """The alignment from its first to its last column without a gap.
+        """The alignment from its first to its last column without a gap; there has to be one.
 
         Returns:
             The alignment; bases of the reference cut off on the left; bases of the read cut off left and right.

@@ -326,13 +326,16 @@ class BamRecord:
                     at += 5
                     size, kind = count * np.dtype(_TAG_DTYPES[kind]).itemsize, "B" + kind
                 else:
-                    raise ValueError(f"type {kind!r}")
+                    raise ValueError
                 tags[name] = (kind, at, count)
                 at += size
             if at > len(raw):
-                raise ValueError("a tag reaches beyond the record")
-        except (ValueError, KeyError, IndexError, struct.error) as error:
-            raise AlignmentError(f"{self._source}: read {self.name}: its tags are damaged: {error}") from None
+                raise ValueError
+        except (ValueError, KeyError, IndexError, struct.error):
+            raise AlignmentError(
+                f"{self._source}: read {self.name}: its tags are damaged before byte {at} of {len(raw)}; "
+                "copy the file again or rerun what wrote it"
+            ) from None
         return tags
 
     def has_tag(self, tag: str) -> bool:

@@ -178,7 +178,7 @@ def _parse_header(path: Path, text: str | None) -> tuple[dict[str, Any], Consens
     for name, expected in types.items():
         found = header.get(name) if isinstance(header, dict) else None
         if not isinstance(found, expected):
-            raise CheckpointError(f"{path}: '{name}' of its metadata is {found!r:.80}; expected a {expected.__name__}")
+            raise CheckpointError(f"{path}: '{name}' of its metadata is {found!r:.80}; expected {expected.__name__}")
         if name == "format_version" and found != FORMAT_VERSION:
             raise CheckpointError(
                 f"{path}: has format version {found}, this genoformer reads {FORMAT_VERSION}; "

@@ -46,12 +46,12 @@ def _processor_refusal(dtype: torch.dtype) -> str | None:
 
 
 def _onednn_product(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "none") -> Tensor:
-    """activation(x W^T + b) by oneDNN, with any strides; x [..., D_in], weight [D_out, D_in], result [..., D_out]."""
+    """activation(x W^T + b) by oneDNN, with any strides; x [..., D_in], W [D_out, D_in], result [..., D_out]."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
 
 
 class _OneDnnLinear(torch.autograd.Function):
-    """x W^T + b and its gradients, all three products by oneDNN."""
+    """x W^T + b of x [n, D_in] and its gradients, all three products by oneDNN."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -63,10 +63,9 @@ class _OneDnnLinear(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        rows, grad_rows = x.flatten(0, -2), grad.flatten(0, -2)  # [n, D_in], [n, D_out]
-        grad_x = _onednn_product(grad, weight.t()) if ctx.needs_input_grad[0] else None  # [..., D_in]
-        grad_weight = _onednn_product(grad_rows.t(), rows.t()) if ctx.needs_input_grad[1] else None  # [D_out, D_in]
-        return grad_x, grad_weight, grad_rows.sum(0) if ctx.has_bias else None
+        grad_x = _onednn_product(grad, weight.t()) if ctx.needs_input_grad[0] else None  # [n, D_in]
+        grad_weight = _onednn_product(grad.t(), x.t()) if ctx.needs_input_grad[1] else None  # [D_out, D_in]
+        return grad_x, grad_weight, grad.sum(0) if ctx.has_bias else None
 
 
 class Linear(nn.Linear):
@@ -98,7 +97,8 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """x W^T + b; x [..., D_in], result [..., D_out]."""
         if self.choose_backend(x) == "onednn":
-            return _OneDnnLinear.apply(x, self.weight, self.bias)
+            y = _OneDnnLinear.apply(x.reshape(-1, self.in_features), self.weight, self.bias)  # [n, D_out]
+            return y.view(*x.shape[:-1], self.out_features)  # [..., D_out]
         return F.linear(x, self.weight, self.bias)
 
 

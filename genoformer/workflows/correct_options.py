@@ -28,7 +28,7 @@ class CorrectOptions:
     output: str
     model: str = VOTE
     batch_size: int | None = None
-    batch_zmws: int = 16
+    batch_zmws: int = 8
     threads: int | None = None
     device: str | None = None
     precision: Literal["fp32", "bf16"] = "fp32"

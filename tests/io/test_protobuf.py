@@ -5,7 +5,8 @@ from genoformer.io.protobuf import fields, read_varint, signed
 
 
 def read_all(message: bytes) -> list[tuple[int, int | bytes]]:
-    return [(number, value if isinstance(value, int) else bytes(value)) for number, value in fields(memoryview(message))]
+    found = fields(memoryview(message))
+    return [(number, value if isinstance(value, int) else bytes(value)) for number, value in found]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,15 @@ def golden(shared_data: Path) -> Path:
 def read_all(path: Path) -> dict[str, np.ndarray]:
     with TensorBundle(path) as bundle:
         return {key: bundle.read(key) for key in bundle.keys()}  # noqa: SIM118
+
+
+def refusal(call: Callable[..., Any], *args: Any) -> str | None:
+    """The text of the CheckpointError that a call ends in, or None."""
+    try:
+        call(*args)
+    except CheckpointError as error:
+        return str(error)
+    return None
 
 
 def write_index(path: Path, pairs: list[tuple[str, bytes]], data: bytes = b"", head: bytes | None = None) -> Path:
@@ -117,15 +127,10 @@ def test_damage_in_a_checkpoint_of_tensorflow(golden: Path, tmp_path: Path) -> N
     data[5_000_000] ^= 1
     shard.write_bytes(data)
     with TensorBundle(tmp_path) as bundle:
-        failed = []
-        for key in keys:
-            try:
-                bundle.read(key)
-            except CheckpointError as error:
-                assert "00001: tensor '" in str(error)
-                assert "is damaged" in str(error)
-                failed.append(key)
-    assert len(failed) == 1
+        errors = [error for key in keys if (error := refusal(bundle.read, key))]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"{shard}: tensor 'model/encoder_stack/")
+    assert "is damaged: " in errors[0]
 
 
 def test_what_names_a_checkpoint(tmp_path: Path) -> None:
@@ -133,7 +138,7 @@ def test_what_names_a_checkpoint(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "model-1", tmp_path / "model-1.index"):
         assert find_prefix(path) == tmp_path / "model-1"
     write_bundle(tmp_path / "model-2", TENSORS)
-    with pytest.raises(CheckpointError, match="holds 2 checkpoints; give the prefix of one of: model-1, model-2$"):
+    with pytest.raises(CheckpointError, match="holds 2 checkpoints; give the prefix of one of: model-1, model-2"):
         find_prefix(tmp_path)
     state = tmp_path / "checkpoint"
     state.write_text('model_checkpoint_path: "model-2"\nall_model_checkpoint_paths: "model-1"\n')
@@ -141,7 +146,7 @@ def test_what_names_a_checkpoint(tmp_path: Path) -> None:
     state.write_text('model_checkpoint_path: "/where/it/was/trained/model-1"\n')
     assert find_prefix(tmp_path) == tmp_path / "model-1"
     state.write_text('model_checkpoint_path: "model-3"\n')
-    with pytest.raises(CheckpointError, match="names 'model-3', which is not there; give the prefix of one of: model-1"):
+    with pytest.raises(CheckpointError, match="names 'model-3', which is not there; give the prefix of one"):
         find_prefix(tmp_path)
     assert find_prefix(tmp_path / "model-2") == tmp_path / "model-2"
 
@@ -285,12 +290,13 @@ def test_a_damaged_index_never_gives_other_numbers(golden: Path, tmp_path: Path)
     num_refused = 0
     for damaged in damaged_copies(whole, np.random.default_rng(0)):
         (tmp_path / "model.index").write_bytes(damaged)
-        try:
-            with TensorBundle(tmp_path) as bundle:
-                assert bundle.shape("model/fc1/kernel" + VALUE) == (280, 5)
-                assert len(bundle.keys()) == 36
-        except CheckpointError as error:
-            assert str(tmp_path / "model.index") in str(error)
+        error = refusal(TensorBundle, tmp_path)
+        if error is None:
+            bundle = TensorBundle(tmp_path)
+            assert bundle.shape("model/fc1/kernel" + VALUE) == (280, 5)
+            assert len(bundle.keys()) == 36
+        else:
+            assert error.startswith(str(tmp_path / "model.index"))
             num_refused += 1
     assert num_refused > 250  # the rest hit the unused metaindex block or the footer's padding
 
@@ -301,14 +307,11 @@ def test_mutated_entries_with_right_checksums_end_in_our_error_or_in_numbers(tmp
     data = (tmp_path / "model.data-00000-of-00001").read_bytes()
     good = [entry(1, [3, 4], offset=0, size=48, crc=masked_crc(data[:48])), header(1)]
     num_refused = 0
-    for step in range(1500):
+    for step in range(600):
         value = bytearray(good[step % 2])
         for _ in range(rng.integers(1, 4)):
             value[rng.integers(len(value))] = rng.integers(256)
         pairs, head = ([], bytes(value)) if step % 2 else ([("a", bytes(value))], None)
         write_index(tmp_path / "model", pairs, data, head)
-        try:
-            read_all(tmp_path / "model")
-        except CheckpointError:
-            num_refused += 1
-    assert num_refused > 500
+        num_refused += refusal(read_all, tmp_path / "model") is not None
+    assert num_refused > 200

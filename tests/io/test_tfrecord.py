@@ -94,7 +94,7 @@ def test_errors_name_file_record_and_byte(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"record 1 at byte 19 has checksum \w{8}, expected \w{8}: damaged or no"):
         records(path)
     path.write_bytes(b"##fileformat=VCFv4.2\n" * 5)
-    with pytest.raises(DataError, match="record 0 at byte 0: its length has checksum .* no TFRecord file"):
+    with pytest.raises(DataError, match=r"record 0 at byte 0: its length has checksum .* no TFRecord file"):
         records(path)
     path.write_bytes(gzip.compress(PLAIN)[:-10])
     with pytest.raises(DataError, match=r"a: damaged compressed data \("):
@@ -152,7 +152,7 @@ def test_features_of_every_kind() -> None:
 
 
 def test_the_last_of_equal_names_counts_and_no_features_are_no_error() -> None:
-    twice = field(1, field(1, field(1, b"a") + field(2, packed_floats(1.0))) * 1) + example(a=packed_floats(2.0))
+    twice = field(1, field(1, field(1, b"a") + field(2, packed_floats(1.0)))) + example(a=packed_floats(2.0))
     assert list(parse_example(memoryview(twice))["a"]) == [2.0]
     assert parse_example(memoryview(b"")) == {}
 

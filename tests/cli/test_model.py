@@ -1,0 +1,139 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from genoformer.cli.main import app
+from genoformer.config import ConsensusConfig
+from genoformer.models.checkpoint import load_checkpoint, model_hash, save_checkpoint
+from genoformer.models.consensus import ConsensusTransformer
+from genoformer.models.convert import convert_deepconsensus
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def run(*args: Any) -> Result:
+    return CliRunner().invoke(app, ["model", *map(str, args)])
+
+
+@pytest.fixture
+def golden(shared_data: Path) -> Path:
+    return shared_data / "consensus" / "golden" / "ckpt_preln_2L_full"
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    config = ConsensusConfig(num_layers=1, filter_width=1024, rezero=True, calibration="0,1.2,-0.5")
+    torch.manual_seed(0)
+    path = tmp_path / "model.safetensors"
+    metadata = {"source": "a test", "notes": ["an assumption", "another"]}
+    save_checkpoint(path, ConsensusTransformer(config).state_dict(), config, metadata=metadata)
+    return path
+
+
+def test_convert_writes_what_the_converter_returns(tmp_path: Path, golden: Path) -> None:
+    output = tmp_path / "model.safetensors"
+    result = run("convert", golden, "-o", output)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    source = "DeepConsensus v1.2, TensorFlow checkpoint 'checkpoint-1'"
+    assert result.stderr == f"wrote {output}: 3,094,771 parameters from {source}\n"
+    expected = convert_deepconsensus(golden)
+    found = load_checkpoint(output)
+    assert found.config == expected.config
+    assert found.metadata == {"source": source, "notes": []}
+    assert found.state_dict.keys() == expected.state_dict.keys()
+    assert all(torch.equal(found.state_dict[name], tensor) for name, tensor in expected.state_dict.items())
+
+
+def test_convert_prints_every_assumption(tmp_path: Path, golden: Path) -> None:
+    params = json.loads((golden / "params.json").read_text())
+    del params["rezero"], params["dc_calibration"]
+    (tmp_path / "other.json").write_text(json.dumps(params))
+    result = run("convert", golden / "checkpoint-1", "-o", tmp_path / "model", "--params", tmp_path / "other.json")
+    assert result.exit_code == 0, result.output
+    notes = ["no rezero in other.json: False, as in v1.1", "no dc_calibration in other.json: none, as in v1.1"]
+    assert result.stderr.splitlines()[:-1] == [f"note: {note}" for note in notes]
+    assert json.loads(run("info", tmp_path / "model", "--json").stdout)["notes"] == notes
+
+
+def test_convert_does_not_replace_a_file_unasked(tmp_path: Path, golden: Path) -> None:
+    output = tmp_path / "model.safetensors"
+    output.write_text("precious")
+    result = run("convert", golden, "-o", output)
+    assert result.exit_code == 2
+    assert f"{output} is already there; choose another name, or replace it with --force" in result.stderr
+    assert output.read_text() == "precious"
+    assert run("convert", golden, "-o", output, "--force").exit_code == 0
+    assert load_checkpoint(output).config.num_layers == 2
+
+
+def test_convert_reports_bad_data_in_one_line_and_writes_nothing(tmp_path: Path) -> None:
+    result = run("convert", tmp_path / "nothing", "-o", tmp_path / "model.safetensors")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "nothing: no such checkpoint" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_info_as_a_table(model_file: Path) -> None:
+    result = run("info", model_file)
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    rows = [tuple(line.split(maxsplit=1)) for line in result.stdout.splitlines()]
+    assert rows[:6] == [
+        ("kind", "consensus"),
+        ("parameters", "1,055,261"),
+        ("sha256", model_hash(model_file)),
+        ("source", "a test"),
+        ("note", "an assumption"),
+        ("note", "another"),
+    ]
+    assert {("rezero", "yes"), ("filter_width", "1,024"), ("attention_window", "12")} <= set(rows)
+    assert {("use_ccs_quality", "no"), ("calibration", "0,1.2,-0.5")} <= set(rows)
+    assert len({line.index(line.split(maxsplit=1)[1]) for line in result.stdout.splitlines()}) == 1  # aligned
+
+
+def test_info_as_json(model_file: Path) -> None:
+    described = json.loads(run("info", model_file, "--json").stdout)
+    assert described["kind"] == "consensus"
+    assert described["sha256"] == model_hash(model_file)
+    assert described["source"] == "a test"
+    checkpoint = load_checkpoint(model_file)
+    assert described["parameters"] == sum(tensor.numel() for tensor in checkpoint.state_dict.values())
+    assert ConsensusConfig(**described["config"]) == checkpoint.config
+
+
+def test_info_of_a_model_without_source_or_notes(tmp_path: Path, model_file: Path) -> None:
+    checkpoint = load_checkpoint(model_file)
+    save_checkpoint(tmp_path / "bare", checkpoint.state_dict, checkpoint.config)
+    lines = run("info", tmp_path / "bare").stdout.splitlines()
+    assert lines[3].split() == ["source", "none"]
+    assert lines[4].split() == ["max_passes", "20"]
+
+
+def test_info_of_a_damaged_model(model_file: Path) -> None:
+    whole = bytearray(model_file.read_bytes())
+    whole[-1] ^= 1
+    model_file.write_bytes(whole)
+    result = run("info", model_file)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "model.safetensors: is damaged" in result.stderr
+
+
+def test_help_loads_neither_torch_nor_safetensors() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from genoformer.cli.model import app\n"
+        "assert CliRunner().invoke(app, ['convert', '--help']).exit_code == 0\n"
+        "sys.exit(str({'torch', 'safetensors', 'numpy'} & set(sys.modules) or 0))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "0"
