@@ -1,14 +1,21 @@
-"""Small PacBio-like BAM files: through pysam where it can write them, as raw bytes where it must not."""
+"""Small PacBio-like BAM files: through pysam where it can write them, as raw bytes where it must not.
+
+`pysam_molecules` is the reference of our reader, in tests and benchmarks: what pysam makes of two BAM files.
+"""
 
 import array
+import itertools
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pysam
+
+from genoformer.io.subreads import CcsRead, Subread
 
 MOVIE = "m64011_190228_190319"
 UNMAPPED, REVERSE, SECONDARY, SUPPLEMENTARY = 0x4, 0x10, 0x100, 0x800
@@ -143,3 +150,36 @@ class RawRecord:
                            self.length, -1, -1, 0)  # fmt: skip
         body = core + self.name + struct.pack(f"<{len(self.ops)}I", *self.ops) + self.bases + self.quals + self.tags
         return struct.pack("<i", len(body) if self.size is None else self.size) + body
+
+
+def pysam_molecules(subreads_path: Path, ccs_path: Path) -> Iterator[tuple[CcsRead, list[Subread]]]:
+    """CCS reads and subreads decoded by pysam; the files are in the same order and every subread is aligned."""
+    with (
+        pysam.AlignmentFile(str(subreads_path), check_sq=False) as subreads,
+        pysam.AlignmentFile(str(ccs_path), check_sq=False) as ccs_reads,
+    ):
+        for name, segments in itertools.groupby(subreads.fetch(until_eof=True), lambda read: read.reference_name):
+            ccs = next(read for read in ccs_reads.fetch(until_eof=True) if read.query_name == name)
+            quals = np.array(ccs.query_qualities, np.uint8)
+            yield CcsRead(name, ccs.query_sequence.encode(), quals), [_pysam_subread(segment) for segment in segments]
+
+
+_CODES = np.array([max(" ATCG".find(chr(letter)), 0) for letter in range(256)], np.uint8)
+
+
+def _pysam_subread(segment: pysam.AlignedSegment) -> Subread:
+    codes = _CODES[np.frombuffer(segment.query_sequence.encode(), np.uint8)]
+    ops = np.array(segment.cigartuples, np.uint32)
+    pw, ip = np.array(segment.get_tag("pw"), np.uint8), np.array(segment.get_tag("ip"), np.uint8)
+    if segment.is_reverse:
+        pw, ip = pw[::-1], ip[::-1]
+    return Subread(
+        segment.query_name,
+        codes,
+        ops[:, 1] << 4 | ops[:, 0],
+        segment.reference_start,
+        segment.is_reverse,
+        pw,
+        ip,
+        np.array(segment.get_tag("sn"), np.float32),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -134,6 +135,46 @@ def filter_(
     typer.echo(f"kept {counts.kept:,} of {counts.total:,} reads, {counts.kept_bases:,} bases", err=True)
 
 
+_SIMULATE_HELP = (
+    "Simulate subreads, draft consensus reads and their truth.\n\n"
+    "Error rates, pulse widths, inter-pulse durations and signal-to-noise follow real Sequel I subreads. Writes "
+    "subreads_to_ccs.bam, ccs.bam, truth.fasta and simulation.json into the folder, over files of these names. The "
+    "same options give the same bytes, and a ZMW does not depend on how many there are."
+)
+
+
+@app.command(help=_SIMULATE_HELP)
+def simulate(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")],
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")],
+    zmws: Annotated[int, typer.Option(help="Number of ZMWs.")] = 20,
+    passes: Annotated[str, typer.Option(help="Subreads a ZMW, least-most.")] = "3-12",
+    length: Annotated[str, typer.Option(help="Molecule length in bp, least-most.")] = "800-1500",
+    genome: Annotated[
+        Path | None, typer.Option(help="FASTA file to cut molecules from. Default: random molecules.")
+    ] = None,
+    movie: Annotated[str, typer.Option(help="Movie name of the reads.")] = "m00000_000000_000000",
+) -> None:
+    from genoformer.workflows.simulate import SimulateOptions
+    from genoformer.workflows.simulate import simulate as run
+
+    min_passes, max_passes = _parse_range(passes, "--passes")
+    min_length, max_length = _parse_range(length, "--length")
+    summary = run(SimulateOptions(output, seed, zmws, min_passes, max_passes, min_length, max_length, genome, movie))
+    typer.echo(
+        f"{summary.num_zmws:,} ZMWs, {summary.num_subreads:,} subreads of {summary.num_subread_bases:,} bases, "
+        f"{summary.num_draft_errors:,} draft errors in {summary.num_truth_bases:,} bp",
+        err=True,
+    )
+
+
+def _parse_range(text: str, flag: str) -> tuple[int, int]:
+    least, dash, most = text.partition("-")
+    if not (dash and least.isdecimal() and most.isdecimal()):
+        raise typer.BadParameter(f"'{text}'; expected least-most, for instance 3-12", param_hint=flag)
+    return int(least), int(most)
+
+
 def _parse_shard(text: str) -> tuple[int, int]:
     index, slash, count = text.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal()):
@@ -156,7 +197,7 @@ def _describe(summary: dict[str, Any]) -> str:
     ]
     seconds = summary.get("run", {}).get("seconds", {}).get("total")
     if seconds:
-        lines[-1] += f", {counts['windows_called'] / seconds:,.0f} a second"
+        lines[-1] += f" in {seconds:,.1f} s"
     return "\n".join(f"genoformer: {line}" for line in lines)
 
 

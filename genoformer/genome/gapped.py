@@ -38,17 +38,17 @@ class GappedPair:
             ref   GCCCTA      ref   GCCCTA
             read  GCC-TA      read  G-CCTA
 
-        An insertion that touches a deletion becomes an aligned base. Aligners place gaps so (`bcftools norm`, minimap2),
-        which lets the reads of a pileup agree on where a homopolymer is short.
+        An insertion that touches a deletion becomes an aligned base. Aligners place gaps so (minimap2, bcftools norm),
+        and thus the reads of a pileup agree on where a homopolymer is short.
         """
         ref, read = bytearray(self.ref), bytearray(self.read)
         while True:
-            before = bytes(ref), bytes(read)
+            before = GappedPair(bytes(ref), bytes(read))
             _shift_gaps(read, ref)
             _shift_gaps(ref, read)
             ref, read = _pair_up_gaps(ref, read)
-            if (ref, read) == before:
-                return GappedPair(*before)
+            if ref == before.ref and read == before.read:
+                return before
 
     def trim(self) -> tuple[GappedPair, int, int, int]:
         """The alignment from its first to its last column without a gap; there has to be one.

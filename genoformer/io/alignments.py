@@ -1,4 +1,4 @@
-"""Subreads aligned to their CCS reads, CCS reads, and their truth: written whole or not at all.
+"""Subreads aligned to their CCS reads, CCS reads, and FASTA: written whole or not at all.
 
 The BAM files are like PacBio's: one reference a CCS read, full CIGARs with = and X, bases along the reference strand
 but the kinetics tags `pw` and `ip` in the read's own orientation, no qualities on subreads. Equal content gives equal
@@ -13,7 +13,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pysam
 
-from genoformer.errors import AlignmentError, DataError, OutputError
+from genoformer.errors import AlignmentError, OutputError
 from genoformer.io.bam import FLAG_REVERSE, FLAG_UNMAPPED
 from genoformer.io.reads import OutputRead, partial_path
 
@@ -32,8 +32,6 @@ _NO_MAPPING_QUALITY = 255
 _READ_TYPE_FIELDS = {SUBREAD: ";Ipd:CodecV1=ip;PulseWidth:CodecV1=pw", CCS: ""}
 # The Sequel I chemistry of the reads that the simulator's error model was measured on.
 _CHEMISTRY = "BINDINGKIT=101-500-400;SEQUENCINGKIT=101-427-800;BASECALLERVERSION=5.0.0;FRAMERATEHZ=100.000000"
-_IUPAC = b"ACGTRYSWKMBDHVN"
-_UPPER_N = bytes.maketrans(b"RYSWKMBDHV", b"N" * 10)
 
 Tags = tuple[tuple[str, str, Any], ...]
 
@@ -108,34 +106,6 @@ def write_fasta(path: str | Path, sequences: Iterable[tuple[str, bytes]]) -> Non
             file.write(b"\n".join([b">" + name.encode(), *lines]) + b"\n")
 
 
-def read_fasta(path: str | Path) -> dict[str, bytes]:
-    """All sequences of a FASTA file (plain or gzip) by name, upper case, IUPAC ambiguity letters as N.
-
-    Raises:
-        DataError: not a FASTA file, truncated, a name twice, or a letter that is no base.
-    """
-    sequences: dict[str, bytes] = {}
-    try:
-        with pysam.FastxFile(str(path)) as file:
-            for entry in file:
-                name, letters = str(entry.name), (entry.sequence or "").upper().encode()
-                if name in sequences:
-                    raise DataError(f"{path}: sequence '{name}' is there twice; rename one of them")
-                if letters.translate(None, delete=_IUPAC):
-                    raise DataError(_bad_letter(path, name, letters))
-                sequences[name] = letters.translate(_UPPER_N)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as FASTA: {error}") from None
-    if not sequences:
-        raise DataError(f"{path}: holds no sequence; expected a FASTA file")
-    return sequences
-
-
-def _bad_letter(path: str | Path, name: str, letters: bytes) -> str:
-    at = next(index for index, letter in enumerate(letters) if letter not in _IUPAC)
-    return f"{path}: {chr(letters[at])!r} at {name}:{at + 1}; expected A, C, G, T, N or an IUPAC letter"
-
-
 @contextmanager
 def _whole_file(path: str | Path) -> Iterator[Path]:
     """The temporary name of a file that gets its own once it is whole, and is removed if something goes wrong."""
@@ -144,7 +114,8 @@ def _whole_file(path: str | Path) -> Iterator[Path]:
         yield partial
         os.replace(partial, path)
     except BaseException as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is not there; the error at hand says so
+            partial.unlink()
         if isinstance(error, OSError):
             raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
         raise
@@ -190,5 +161,7 @@ def _set_tags(segment: pysam.AlignedSegment, tags: Tags) -> None:
     for tag, kind, value in tags:
         if kind == "B":
             segment.set_tag(tag, array(value.dtype.char, value.tobytes()))
+        elif kind == "f":
+            segment.set_tag(tag, value, "f")
         else:
-            segment.set_tag(tag, value, kind if kind != "i" else None)  # None: the narrowest integer type
+            segment.set_tag(tag, value)  # text, or the narrowest integer type that holds the value

@@ -1,24 +1,51 @@
-"""FASTA files."""
+"""FASTA files in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+import zlib
 from pathlib import Path
-
-from Bio.SeqIO.FastaIO import SimpleFastaParser
 
 from genoformer.errors import DataError
 
+_IUPAC = b"ACGTRYSWKMBDHVN"
+_AMBIGUOUS_TO_N = bytes.maketrans(b"RYSWKMBDHV", b"N" * 10)
 
-def read_fasta(path: str | Path) -> Iterator[tuple[str, str]]:
-    """Names (up to the first blank) and sequences, in file order.
+
+def read_fasta(path: str | Path) -> dict[str, bytes]:
+    """All sequences of a FASTA file (plain or gzip) by name, upper case, IUPAC ambiguity letters as N.
 
     Raises:
-        DataError: not FASTA.
+        DataError: not a FASTA file, truncated, a sequence that is empty or there twice, or a letter that is no base.
     """
+    sequences: dict[str, bytes] = {}
+    text = _read_plain_or_gzip(path)
+    if not text.startswith(b">"):
+        raise DataError(f"{path}: starts with {text[:8]!r}; expected a FASTA file")
+    for record in text[1:].split(b"\n>"):
+        title, _, body = record.partition(b"\n")
+        name = (title.split() or [b""])[0].decode("utf-8", "replace")
+        letters = body.translate(None, delete=b"\r\n").upper()
+        if not letters:
+            raise DataError(f"{path}: sequence '{name}' has no letters; remove it")
+        if name in sequences:
+            raise DataError(f"{path}: sequence '{name}' is there twice; rename one of them")
+        if letters.translate(None, delete=_IUPAC):
+            raise DataError(_bad_letter(path, name, letters))
+        sequences[name] = letters.translate(_AMBIGUOUS_TO_N)
+    return sequences
+
+
+def _read_plain_or_gzip(path: str | Path) -> bytes:
     try:
-        with open(path, encoding="ascii") as file:
-            for title, sequence in SimpleFastaParser(file):
-                yield title.split(maxsplit=1)[0] if title.strip() else "", sequence
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as FASTA: {error}") from None
+        with open(path, "rb") as file:
+            is_gzip = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            return gzip.decompress(file.read()) if is_gzip else file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _bad_letter(path: str | Path, name: str, letters: bytes) -> str:
+    at = next(index for index, letter in enumerate(letters) if letter not in _IUPAC)
+    return f"{path}: {chr(letters[at])!r} at {name}:{at + 1}; expected A, C, G, T, N or an IUPAC letter"

@@ -6,9 +6,12 @@ that is, so that a later run can cut a partial file there and go on; `finish` en
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import os
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +19,10 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from Bio import bgzf
+from Bio.SeqIO.QualityIO import FastqGeneralIterator
 
 from genoformer.errors import AlignmentError, OutputError, UsageError
+from genoformer.genome.quality import MAX_FASTQ_QUALITY
 from genoformer.io.bam import EOF_BLOCK, BamReader, BamRecord, encode_header, encode_unmapped
 
 STDOUT = "-"
@@ -86,6 +91,7 @@ class PartialFile:
     def _cut(self, size: int) -> None:
         found = self.raw.seek(0, os.SEEK_END)
         if found < size:
+            self.raw.close()
             raise OutputError(f"{self._partial}: has {found} bytes, the journal says {size}; start without --resume")
         self.raw.truncate(size)
         self.raw.seek(size)
@@ -134,7 +140,8 @@ class ReadWriter:
     def write(self, read: OutputRead) -> None:
         """Writes one read."""
         if self.format == BAM:
-            self._sink.write(encode_unmapped(read.name, read.sequence, read.quals, list(read.tags)))
+            name = read.name.split(maxsplit=1)[0]  # a FASTQ title may go on with a comment
+            self._sink.write(encode_unmapped(name, read.sequence, read.quals, list(read.tags)))
         else:
             quals = (read.quals + 33).astype(np.uint8).tobytes()
             self._sink.write(b"@%s\n%s\n+\n%s\n" % (read.name.encode(), read.sequence, quals))
@@ -237,15 +244,29 @@ def _read_bam(path: Path) -> Iterator[OutputRead]:
 
 
 def _read_fastq(path: Path) -> Iterator[OutputRead]:
-    import pysam
-
+    num_reads = 0
     try:
-        with pysam.FastxFile(str(path)) as file:
-            for entry in file:
-                if entry.name is None or entry.sequence is None or entry.quality is None:
-                    raise AlignmentError(f"{path}: read {entry.name} has no qualities; expected FASTQ")
-                quals = np.frombuffer(entry.quality.encode(), np.uint8) - np.uint8(33)
-                name = f"{entry.name} {entry.comment}" if entry.comment else entry.name
-                yield OutputRead(name, entry.sequence.encode(), quals)
-    except (OSError, ValueError) as error:
-        raise AlignmentError(f"{path}: cannot be read as FASTQ: {error}") from None
+        with open(path, "rb") as file, io.TextIOWrapper(_decompressed(file, path), encoding="ascii") as lines:
+            for title, sequence, letters in FastqGeneralIterator(lines):
+                quals = np.frombuffer(letters.encode(), np.uint8) - np.uint8(33)  # wraps below '!'
+                if not title.split() or (quals > MAX_FASTQ_QUALITY).any():
+                    raise ValueError(f"{title!r}: expected a name, and qualities from '!' to '~'")
+                yield OutputRead(title, sequence.encode(), quals)
+                num_reads += 1
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise AlignmentError(f"{path}: cannot be read as FASTQ after {num_reads} reads: {error}") from None
+
+
+def _decompressed(file: io.BufferedReader, path: Path) -> io.BufferedReader | gzip.GzipFile:
+    """The content of a plain, gzip or BGZF file; a BGZF file cut between blocks shows only by what it ends with."""
+    start = file.peek(14)[:14]
+    if not start and path.suffix == ".gz":
+        raise AlignmentError(f"{path}: the file is empty; expected gzip")
+    if start[:2] != b"\x1f\x8b":
+        return file
+    if start[:4] == b"\x1f\x8b\x08\x04" and start[12:] == b"BC" and file.seekable():
+        file.seek(max(0, os.fstat(file.fileno()).st_size - len(EOF_BLOCK)))
+        if file.read() != EOF_BLOCK:
+            raise AlignmentError(f"{path}: has no end-of-file block, so it is truncated; copy it again")
+        file.seek(0)
+    return gzip.GzipFile(fileobj=file)

@@ -17,7 +17,7 @@ from genoformer.io.subreads import zmw_key
 
 _BLOCK = re.compile(rb"\x1f\x8b\x08\x04.{6}\x06\x00BC\x02\x00", re.DOTALL)
 _MAX_BLOCK_BYTES = 1 << 16
-_NAME = re.compile(rb"[!-.0-~]+/\d{1,10}/[!-~]*\0")
+_NAME = re.compile(rb"[!-.0-~]{1,253}/\d{1,10}/[!-~]{0,251}\0")  # with bounds: tags hold long runs of such bytes
 _FIXED_BYTES = 36  # length field and fixed fields of a record, before its name
 _LENGTH_BEFORE_NAME = 24  # from the name back to the field with its length
 
@@ -44,6 +44,7 @@ def _first_zmw_after(reader: BamReader, position: int) -> int:
     if offset == reader.first_record:
         return offset
     reader.seek(offset)
+    reader.read_record()  # only a place to start from: the end of a tag may look like a record
     key = None
     while True:
         offset = reader.tell()

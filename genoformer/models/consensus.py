@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -144,7 +145,7 @@ class ConsensusTransformer(nn.Module):
         """The embeddings as they are looked up: times sqrt(width), and zero for index 0, which is never learned."""
         found = {}
         for name in {feature.table for feature in self.features}:
-            weight = self.get_submodule(f"{name}_embedding").weight
+            weight: Tensor = getattr(self, f"{name}_embedding").weight
             learned = weight[1:] * weight.shape[1] ** 0.5
             found[name] = torch.cat([learned.new_zeros(1, weight.shape[1]), learned])  # [num_values, width]
         return found
@@ -185,8 +186,8 @@ def check_rows(rows: Tensor, config: ConsensusConfig) -> None:
     expected = (config.num_rows, config.window_length)
     if rows.dim() != 3 or tuple(rows.shape[1:]) != expected:
         raise UsageError(
-            f"pileup rows have shape {tuple(rows.shape)}; expected [windows, {expected[0]} rows, {expected[1]} columns] "
-            "for this model's max_passes, use_ccs_quality and window_length"
+            f"pileup rows have shape {tuple(rows.shape)}; expected (windows, {expected[0]}, {expected[1]}) by the "
+            "model's max_passes, use_ccs_quality and window_length"
         )
 
 
@@ -257,7 +258,7 @@ class ConsensusPredictor:
         self._features = model.features
         self._tables = {name: table.to(dtype) for name, table in model.tables().items()}
         condensed = model.config.condenser_width is not None
-        self._condenser = FrozenLinear(model.condenser.weight.to(dtype), num_rows=num_rows) if condensed else None
+        self._condenser = _freeze(model.condenser.weight, dtype=dtype, num_rows=num_rows) if condensed else None
         self._positions = model.positions.clone()
         self._layers = [_FrozenLayer(cast(EncoderLayer, layer), dtype, num_rows) for layer in model.layers]
         self._norm, self._head = copy.deepcopy(model.final_norm), copy.deepcopy(model.head)
@@ -274,7 +275,8 @@ class ConsensusPredictor:
         Returns:
             [B, L, 5], float32, on the model's device.
         """
-        rows = torch.as_tensor(rows)
+        if isinstance(rows, np.ndarray):
+            rows = torch.from_numpy(rows if rows.flags.writeable else rows.copy())
         check_rows(rows, self.config)
         if self.tile is None:
             return self._logits(rows.to(self.device))
@@ -300,19 +302,16 @@ class _FrozenLayer:
     """An `EncoderLayer` for inference: one projection for query, key and value, ReZero's scales in the weights."""
 
     def __init__(self, layer: EncoderLayer, dtype: torch.dtype, num_rows: int) -> None:
-        def freeze(weight: Tensor, bias: Tensor | None, *, scale: Tensor | float = 1.0, relu: bool = False) -> FrozenLinear:
-            bias = None if bias is None else (bias * scale).to(dtype)
-            return FrozenLinear((weight * scale).to(dtype), bias, num_rows=num_rows, relu=relu)
-
+        freeze = functools.partial(_freeze, dtype=dtype, num_rows=num_rows)
         heads, network = layer.attention, layer.feed_forward
         self.num_heads, self.window, self.dtype = heads.num_heads, heads.window, dtype
-        attention_scale, network_scale = (layer.attention_scale, layer.feed_forward_scale) if layer.rezero else (1.0, 1.0)
-        norms = (None, None) if layer.rezero else (layer.attention_norm, layer.feed_forward_norm)
-        self.attention_norm, self.feed_forward_norm = copy.deepcopy(norms)
-        self.qkv = freeze(torch.cat([heads.query.weight, heads.key.weight, heads.value.weight]), None)  # [3D, D]
-        self.mix = freeze(heads.output.weight, None, scale=attention_scale)
+        self.attention_norm = None if layer.rezero else copy.deepcopy(layer.attention_norm)
+        self.feed_forward_norm = None if layer.rezero else copy.deepcopy(layer.feed_forward_norm)
+        scales = (layer.attention_scale, layer.feed_forward_scale) if layer.rezero else (1.0, 1.0)
+        self.qkv = freeze(torch.cat([heads.query.weight, heads.key.weight, heads.value.weight]))  # [3D, D]
+        self.mix = freeze(heads.output.weight * scales[0])
         self.hidden = freeze(network.hidden.weight, network.hidden.bias, relu=True)
-        self.output = freeze(network.output.weight, network.output.bias, scale=network_scale)
+        self.output = freeze(network.output.weight * scales[1], network.output.bias * scales[1])
 
     def add_to_(self, x: Tensor) -> None:
         """Adds the layer's two updates to x [B, L, D], float32."""
@@ -323,3 +322,9 @@ class _FrozenLayer:
         x += self.mix(mixed.flatten(2))  # [B, L, D]
         y = x if self.feed_forward_norm is None else self.feed_forward_norm(x)
         x += self.output(self.hidden(y.to(self.dtype)))  # [B, L, D]
+
+
+def _freeze(
+    weight: Tensor, bias: Tensor | None = None, *, dtype: torch.dtype, num_rows: int, relu: bool = False
+) -> FrozenLinear:
+    return FrozenLinear(weight.to(dtype), None if bias is None else bias.to(dtype), num_rows=num_rows, relu=relu)

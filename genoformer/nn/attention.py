@@ -3,6 +3,8 @@
     flash     flash-attn's sliding window; CUDA, half precision, no bias; optional, used where importable
     sdpa      torch's scaled_dot_product_attention; everywhere
     product   softmax of plain batched products, cut along the band; the fastest for short inputs on a CPU
+
+`choose_backend` says which one runs.
 """
 
 from __future__ import annotations
@@ -50,9 +52,7 @@ def _flash_is_importable() -> bool:
     return importlib.util.find_spec("flash_attn") is not None
 
 
-def choose_backend(
-    query: Tensor, value: Tensor, *, bias: Tensor | None = None, backend: Backend = "auto"
-) -> Backend:
+def choose_backend(query: Tensor, value: Tensor, *, bias: Tensor | None = None, backend: Backend = "auto") -> Backend:
     """The backend that `attention` uses for these tensors, never "auto".
 
     Args:

@@ -32,7 +32,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's output; x and result [B, L, D]."""
-        hidden = F.relu_(self.hidden(x))  # [B, L, filter_width]
+        hidden = F.relu(self.hidden(x))  # [B, L, filter_width]
         return self.output(F.dropout(hidden, self.dropout, self.training))  # [B, L, D]
 
 

@@ -68,6 +68,9 @@ class _OneDnnLinear(torch.autograd.Function):
         return grad_x, grad_weight, grad.sum(0) if ctx.has_bias else None
 
 
+_apply_onednn: Any = _OneDnnLinear.apply  # untyped in torch
+
+
 class Linear(nn.Linear):
     """`torch.nn.Linear` whose float32 products on an x86 CPU, forward and backward, are oneDNN's.
 
@@ -88,7 +91,7 @@ class Linear(nn.Linear):
         reason = onednn_refusal(x.device, self.weight.dtype)
         if x.dtype != torch.float32 or self.weight.dtype != torch.float32:
             reason = reason or f"input is {x.dtype} and weights are {self.weight.dtype}; it is for float32"
-        if torch.is_autocast_enabled(x.device.type):
+        if torch.is_autocast_enabled("cpu"):
             reason = reason or "autocast is on"
         if reason and self.backend == "onednn":
             raise UsageError(f"linear backend 'onednn' cannot be used: {reason}")
@@ -97,7 +100,7 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """x W^T + b; x [..., D_in], result [..., D_out]."""
         if self.choose_backend(x) == "onednn":
-            y = _OneDnnLinear.apply(x.reshape(-1, self.in_features), self.weight, self.bias)  # [n, D_out]
+            y: Tensor = _apply_onednn(x.reshape(-1, self.in_features), self.weight, self.bias)  # [n, D_out]
             return y.view(*x.shape[:-1], self.out_features)  # [..., D_out]
         return F.linear(x, self.weight, self.bias)
 
@@ -128,7 +131,7 @@ class FrozenLinear:
 
     @property
     def backend(self) -> LinearBackend:
-        """"onednn" or "torch"."""
+        """Either "onednn" or "torch"."""
         return "torch" if self.refusal else "onednn"
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class AlignmentCounts:
 
 
 def align_globally(*, called: str, truth: str) -> AlignmentCounts:
-    """Counts of the best affine-gap global alignment.
+    """Counts of the best affine-gap global alignment; lower case is as upper case.
 
     Source: DeepConsensus v1.2, `losses_and_metrics.AlignmentMetric`.
     """
@@ -46,5 +46,5 @@ def align_globally(*, called: str, truth: str) -> AlignmentCounts:
         mode="global", match_score=_MATCH, mismatch_score=_MISMATCH,
         open_gap_score=_GAP_OPEN, extend_gap_score=_GAP_EXTEND,
     )  # fmt: skip
-    counts = aligner.align(truth, called)[0].counts()
+    counts = aligner.align(truth.upper(), called.upper())[0].counts()
     return AlignmentCounts(counts.identities, counts.mismatches, counts.insertions, counts.deletions)

@@ -19,7 +19,7 @@ import numpy as np
 from genoformer import __version__
 from genoformer.genome.quality import Calibration
 from genoformer.io.bam import BamReader
-from genoformer.io.reads import header_with_program, output_format, read_json
+from genoformer.io.reads import header_with_program, output_format, partial_path, read_json
 from genoformer.io.shards import shard_range
 from genoformer.io.subreads import CcsFinder, RawMolecule, iterate_molecules
 from genoformer.workflows.correct_options import CorrectOptions
@@ -61,12 +61,14 @@ def correct(options: CorrectOptions, on_progress: Callable[[int, float], None] |
         header = header_with_program(ccs.header.text, __version__, _command(options), f"model {predictor.digest}")
         output = CorrectedOutput(options.output, header, identity, options.report, options.resume)
         seconds = StageSeconds()
+        streaming_began = time.perf_counter()
         try:
             molecules = _raw_molecules(options, subreads, ccs, output)
             _run(options, settings, predictor, molecules, output, seconds, _progress(on_progress, subreads))
         except BaseException:
             output.abandon()
             raise
+    seconds.streaming = time.perf_counter() - streaming_began
     total = time.perf_counter() - began
     return output.finish({"run": _run_facts(options, predictor, seconds, total)})
 
@@ -123,8 +125,12 @@ def _run(
     shape = (predictor.batch_size, config.num_rows, config.window_length)
     batches = WindowBatches(predictor.predict or _no_model, shape, seconds)
     prepared = prepared_molecules(molecules, prepare, predictor.num_workers, options.batch_zmws, seconds)
+    failed: list[str] = []  # the molecule being written, or that could not be
 
     def write(molecule: PreparedMolecule, calls: Calls) -> None:
+        if failed:  # what follows a molecule that is missing must not be written
+            return
+        failed.append(molecule.ccs.name)
         began = time.perf_counter()
         stitched = stitch(molecule, calls, settings)
         read = None
@@ -133,6 +139,7 @@ def _run(
         elif options.on_fail == "ccs":
             read = ccs_read(molecule, settings)
         output.add(molecule, stitched, read)
+        failed.clear()
         seconds.write += time.perf_counter() - began
         progress(output.counts.molecules, molecule.next_offset)
 
@@ -187,7 +194,7 @@ def _file_identity(path: str) -> str:
 def _finished_summary(options: CorrectOptions, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The summary of a whole output of the same run, if it is there."""
     output, path = Path(options.output), summary_path(options.output)
-    if not output.exists() or not path.exists():
+    if not output.exists() or not path.exists() or partial_path(output).exists():  # a partial file is of a later run
         return None
     summary = read_json(path)
     if differing_keys(summary.get("identity", {}), identity) or summary.get("output_bytes") != output.stat().st_size:

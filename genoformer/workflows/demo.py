@@ -32,7 +32,8 @@ def _sequences(path: Path) -> dict[str, str]:
 
 def main(corrected_path: str) -> None:
     """Prints the errors of the CCS reads and of the corrected reads of the bundled example."""
-    truth = {_molecule(name): sequence for name, sequence in read_fasta(assets.path("examples", "truth.fasta"))}
+    molecules = read_fasta(assets.path("examples", "truth.fasta"))
+    truth = {_molecule(name): sequence.decode() for name, sequence in molecules.items()}
     corrected = _sequences(Path(corrected_path))
     draft = {name: read for name, read in _sequences(assets.path("examples", "ccs.bam")).items() if name in corrected}
     print(f"{len(corrected)} reads against their truth   identity   errors   mismatch   extra   missing")

@@ -43,9 +43,9 @@ def filter_reads(reads: str, output: str, min_quality: float) -> FilterCounts:
                 counts.kept += 1
                 counts.kept_bases += len(read.sequence)
                 writer.write(read)
+        writer.end()
     except BaseException:
         writer.discard()
         raise
-    writer.end()
     writer.publish()
     return counts

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 
 from genoformer.errors import OutputError, UsageError
 from genoformer.io.bam import EOF_BLOCK, BamReader
-from genoformer.io.reads import BAM, FASTQ, PartialFile, output_format, read_json, write_json
-from genoformer.workflows.output import Counts, differing_keys, summary_of, summary_path
+from genoformer.io.reads import BAM, FASTQ, STDOUT, PartialFile, output_format, read_json, write_json
+from genoformer.workflows.output import FORMAT_VERSION, Counts, differing_keys, summary_of, summary_path
 
 
 def join_shards(
@@ -22,6 +22,8 @@ def join_shards(
         OutputError: a shard that is missing, doubled, unfinished, or of another run.
     """
     kind = output_format(output)
+    if output == STDOUT:
+        raise UsageError("joined shards need an output file; stdout cannot take them back where one is bad")
     for shard in shards:
         if output_format(shard) != kind:
             raise UsageError(f"'{shard}' is {output_format(shard)}, the output '{output}' is {kind}; use one format")
@@ -32,7 +34,11 @@ def join_shards(
         raise UsageError(
             f"{len(reports)} shard reports for {len(shards)} shards; give --report and one for each, or none"
         )
-    summaries = {shard: _checked_summary(shard) for shard in shards}
+    summaries: dict[str, dict[str, Any]] = {}
+    for shard in shards:
+        if shard in summaries:
+            raise OutputError(f"{shard}: is there twice; name each shard once")
+        summaries[shard] = _checked_summary(shard)
     ordered = _in_order(summaries)
     identity = {**summaries[ordered[0]]["identity"], "shard": [1, 1]}
     counts = Counts()
@@ -62,8 +68,13 @@ def _checked_summary(shard: str) -> dict[str, Any]:
         missing = shard if not Path(shard).exists() else path
         raise OutputError(f"{missing}: is not there; finish the shard first ('correct --shard ... --resume')")
     summary = read_json(path)
+    if summary.get("format_version") != FORMAT_VERSION:
+        raise OutputError(
+            f"{path}: has format version {summary.get('format_version')}, this genoformer reads {FORMAT_VERSION}; "
+            "run the shard again"
+        )
     size, expected = Path(shard).stat().st_size, summary.get("output_bytes")
-    if size != expected or "identity" not in summary or "counts" not in summary:
+    if size != expected:
         raise OutputError(f"{shard}: has {size} bytes, its summary says {expected}; run the shard again")
     return summary
 
@@ -71,7 +82,9 @@ def _checked_summary(shard: str) -> dict[str, Any]:
 def _in_order(summaries: dict[str, dict[str, Any]]) -> list[str]:
     """Shards from first to last, once all are known to be there and of one run."""
     first_name, first = next(iter(summaries.items()))
-    count = first["identity"]["shard"][1]
+    count, limit = first["identity"]["shard"][1], first["identity"]["limit"]
+    if count > 1 and limit is not None:
+        raise OutputError(f"{first_name}: was made with --limit {limit}, which each shard counts anew; leave it out")
     by_index: dict[int, str] = {}
     for name, summary in summaries.items():
         identity = summary["identity"]
@@ -112,9 +125,13 @@ def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
 
 def _join_reports(reports: list[str], output: str) -> None:
     file = PartialFile(output)
-    for index, path in enumerate(reports):
-        with open(path, "rb") as source:
-            if index:
-                source.readline()  # the column names
-            shutil.copyfileobj(source, file.raw)
+    try:
+        for index, path in enumerate(reports):
+            with open(path, "rb") as source:
+                if index:
+                    source.readline()  # the column names
+                shutil.copyfileobj(source, file.raw)
+    except BaseException:
+        file.discard()
+        raise
     file.finish()

@@ -136,7 +136,11 @@ class CorrectedOutput:
         elif output != STDOUT:
             journal_path(output).unlink(missing_ok=True)  # it must never speak of another partial file
         self._reads = ReadWriter(output, header, journal["output_bytes"] if journal else None)
-        self._report = PartialFile(report, journal["report_bytes"] if journal else None) if report else None
+        try:
+            self._report = PartialFile(report, journal["report_bytes"] if journal else None) if report else None
+        except OutputError:
+            self._reads.abandon()
+            raise
         if self._report is not None and journal is None:
             self._report.raw.write(("\t".join(REPORT_COLUMNS) + "\n").encode())
         self._committed_at = time.monotonic()
@@ -158,6 +162,7 @@ class CorrectedOutput:
 
     def add(self, molecule: PreparedMolecule, stitched: Stitched, read: OutputRead | None) -> None:
         """Writes what became of one molecule; `read` is None where nothing is written for it."""
+        self._at_zmw_end = False
         if read is not None:
             self._reads.write(read)
         self.counts.add(molecule, stitched, read)
@@ -200,7 +205,12 @@ class CorrectedOutput:
         return summary
 
     def abandon(self) -> None:
-        """Closes all files and leaves what is there for `--resume`."""
+        """Closes all files and leaves what is there for `--resume`; without a whole ZMW, removes them."""
+        if self.next_offset is None:
+            self._reads.discard()
+            if self._report is not None:
+                self._report.discard()
+            return
         if self._at_zmw_end:
             self.commit()
         self._reads.abandon()

@@ -26,6 +26,7 @@ from genoformer.io.subreads import RawMolecule
 from genoformer.workflows.prepare import Calls, PreparedMolecule, PrepareSettings, prepare_molecule
 
 _POLL_SECONDS = 0.1
+_MAX_PENDING = 256  # molecules, most without windows for the model, that wait for a batch to fill
 
 
 @dataclass
@@ -37,6 +38,7 @@ class StageSeconds:
     model: float = 0.0
     model_waiting: float = 0.0
     write: float = 0.0
+    streaming: float = 0.0  # from the first record read to the last one written
 
 
 class _InlineExecutor(Executor):
@@ -122,9 +124,9 @@ def _taken(
         item = waiting.get()
         if item is None:
             return
-        if isinstance(item, BaseException):
-            raise item
         try:
+            if isinstance(item, BaseException):
+                raise item
             molecule = item.result()
         except BrokenProcessPool:
             raise GenoformerError("a pileup process died; is there enough memory? Lower --batch-zmws") from None
@@ -174,6 +176,8 @@ class WindowBatches:
         """Molecules with their calls, in order."""
         for molecule in molecules:
             self._add(molecule)
+            if len(self._pending) > _MAX_PENDING:
+                self._run()
             yield from self._finished()
         self._run()
         yield from self._finished()

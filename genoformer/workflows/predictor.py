@@ -11,7 +11,7 @@ import numpy as np
 
 from genoformer import __version__
 from genoformer.config import ConsensusConfig
-from genoformer.errors import CheckpointError, UsageError
+from genoformer.errors import CheckpointError, ConfigError, UsageError
 from genoformer.workflows.correct_options import VOTE, CorrectOptions
 from genoformer.workflows.prepare import Calls
 
@@ -62,7 +62,10 @@ def _load_trained(options: CorrectOptions, threads: int) -> Predictor:
     checkpoint = load_checkpoint(options.model)
     if checkpoint.kind != "consensus":
         raise CheckpointError(f"{options.model}: is a model of kind '{checkpoint.kind}'; expected 'consensus'")
-    model = ConsensusTransformer(checkpoint.config)
+    try:
+        model = ConsensusTransformer(checkpoint.config)
+    except ConfigError as error:
+        raise CheckpointError(f"{options.model}: {error}") from None
     model.load_state_dict(checkpoint.state_dict)
     callable_model = prepare_for_inference(model.to(device).eval(), options.precision)
 
@@ -94,6 +97,7 @@ def _device(name: str | None) -> torch.device:
         raise UsageError(f"--device is '{name}'; expected cpu, cuda or cuda:N") from None
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"--device is '{name}'; expected cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    index = device.index or 0  # torch keeps it in eight bits: cuda:999 has a negative one
+    if device.type == "cuda" and not 0 <= index < torch.cuda.device_count():
         raise UsageError(f"--device is '{name}', but torch sees {torch.cuda.device_count()} CUDA devices here")
     return device

@@ -23,11 +23,11 @@ from genoformer.io.alignments import (
     CCS,
     SUBREAD,
     bam_header,
-    read_fasta,
     write_aligned_subreads,
     write_ccs_reads,
     write_fasta,
 )
+from genoformer.io.fasta import read_fasta
 from genoformer.io.reads import write_json
 from genoformer.workflows.simulate_zmw import SimulatedZmw, simulate_zmw
 

@@ -1,0 +1,369 @@
+// The alignment loss and its gradient on a CPU: sixteen examples side by side in each vector, groups of sixteen
+// shared among threads. An example's numbers depend neither on its neighbours nor on the number of threads.
+//
+// Per group, all of it in a thread's own memory: a column's costs [L][5], the table's anti-diagonals k = i + j one
+// after the other, and two numbers a cell from which the way back reads the three softmin weights. A cell's two
+// smaller weights are stored, with sign bits that say which move is the cheapest; its weight is what is missing to 1.
+// All three so keep their relative precision, which matters: the gradient divides them by probabilities down to 1e-7.
+//
+// The costs of a column are taken relative to its cheapest class, as in genoformer/nn/alignment_wavefront.py.
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <new>
+#include <thread>
+#include <vector>
+
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+extern "C" {
+struct AlignmentTask {
+    const float* probs;  // [B, L, 5]
+    int64_t probs_stride[3];
+    const int64_t* labels;  // [B, M], 0 for a gap, else 1 .. 4
+    int64_t labels_stride[2];
+    int64_t batch, num_bases, num_columns;
+    float deletion_cost;
+    float temperature;  // 0 for the hard minimum
+    float* loss;        // [B]
+    float* gradient;    // [B, L, 5] or null
+    float* posterior;   // [B, M, L] or null
+    int64_t num_threads;
+};
+}
+
+namespace {
+
+constexpr int kLanes = 16;
+constexpr int kClasses = 5;
+constexpr int kGap = 0;
+constexpr float kMinProb = 1e-7f;
+constexpr float kMaxProb = 1.0f - 1e-7f;
+constexpr float kLn2 = 0.69314718056f;
+constexpr int32_t kSignBit = std::numeric_limits<int32_t>::min();
+
+typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
+
+#define INLINE __attribute__((always_inline)) static inline
+
+INLINE Floats all(float value) { return Floats{} + value; }
+INLINE Ints bits(Floats x) { return (Ints)x; }
+INLINE Floats from_bits(Ints x) { return (Floats)x; }
+INLINE Floats smaller(Floats x, Floats y) { return x < y ? x : y; }
+
+// 2^x for x <= 0, exactly 1 for 0 and exactly 0 below 2^-126; relative error 2e-8 before rounding.
+INLINE Floats exp2_of_negative(Floats x) {
+    const Floats lowest = all(-126.0f);
+    const Floats clamped = x < lowest ? lowest : x;
+    const Floats magic = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
+    const Floats shifted = clamped + magic;
+    const Floats f = clamped - (shifted - magic);  // -0.5 .. 0.5
+    Floats p = all(1.546067388e-4f);
+    p = p * f + 1.339993121e-3f;
+    p = p * f + 9.617988730e-3f;
+    p = p * f + 5.550339735e-2f;
+    p = p * f + 2.402265107e-1f;
+    p = p * f + 6.931471824e-1f;
+    p = p * f + 1.0f;
+    const Ints exponent = bits(shifted) - bits(magic);
+    const Floats y = from_bits(bits(p) + (exponent << 23));
+    return x < lowest ? Floats{} : y;
+}
+
+// log2 x for normal positive x; relative error 3e-8 before rounding.
+INLINE Floats log2_of_positive(Floats x) {
+    const Ints exponent = (bits(x) - 0x3f3504f3) >> 23;  // of x over the root of 1/2
+    const Floats u = from_bits(bits(x) - (exponent << 23)) - 1.0f;  // -0.293 .. 0.414
+    Floats p = all(0.125836615f);
+    p = p * u - 0.2072694281f;
+    p = p * u + 0.2157156087f;
+    p = p * u - 0.2389448682f;
+    p = p * u + 0.2879162535f;
+    p = p * u - 0.3607036811f;
+    p = p * u + 0.4809106427f;
+    p = p * u - 0.7213473468f;
+    p = p * u + 1.442695004f;
+    return p * u + __builtin_convertvector(exponent, Floats);
+}
+
+struct Weights {
+    Floats first, second;  // of the two moves that are not the cheapest, in the order substitution, insertion, deletion
+};
+
+// The minimum of three moves; the lower one wins a tie for "cheapest", and tied weights come out equal.
+template <bool kHard>
+INLINE Floats minimum(Floats substitution, Floats insertion, Floats deletion, Weights* weights) {
+    const Floats other = smaller(insertion, deletion);
+    const Ints is_substitution = substitution <= other;
+    const Ints is_insertion = ~is_substitution & (insertion <= deletion);
+    const Floats least = is_substitution ? substitution : other;
+    const Floats x = is_substitution ? insertion : substitution;
+    const Floats y = (is_substitution | is_insertion) ? deletion : insertion;
+    Floats ex, ey;
+    if (kHard) {
+        ex = x == least ? all(1.0f) : Floats{};
+        ey = y == least ? all(1.0f) : Floats{};
+    } else {
+        ex = exp2_of_negative(least - x);
+        ey = exp2_of_negative(least - y);
+    }
+    const Floats total = 1.0f + ex + ey;
+    if (weights) {
+        const Floats share = 1.0f / total;
+        weights->first = from_bits(bits(ex * share) | (is_substitution & kSignBit));
+        weights->second = from_bits(bits(ey * share) | (is_insertion & kSignBit));
+    }
+    return kHard ? least : least - log2_of_positive(total);
+}
+
+struct Moves {
+    Floats substitution, insertion, deletion;
+};
+
+INLINE Moves read_weights(const Weights& weights) {
+    const Ints is_substitution = bits(weights.first) < 0;
+    const Ints is_insertion = bits(weights.second) < 0;
+    const Floats x = from_bits(bits(weights.first) & ~kSignBit);
+    const Floats y = from_bits(bits(weights.second) & ~kSignBit);
+    const Floats largest = 1.0f - (x + y);
+    return {is_substitution ? largest : x, is_substitution ? x : (is_insertion ? largest : y),
+            (is_substitution | is_insertion) ? y : largest};
+}
+
+struct AlignedFree {
+    void operator()(void* memory) const { std::free(memory); }
+};
+
+template <typename T>
+class Array {
+  public:
+    explicit Array(int64_t size) : data_(static_cast<T*>(std::aligned_alloc(64, std::max<int64_t>(size, 1) * sizeof(T)))) {
+        if (!data_) throw std::bad_alloc();
+    }
+    ~Array() { std::free(data_); }
+    Array(const Array&) = delete;
+    Array& operator=(const Array&) = delete;
+    T& operator[](int64_t index) { return data_[index]; }
+    const T& operator[](int64_t index) const { return data_[index]; }
+    T* at(int64_t index) { return data_ + index; }
+
+  private:
+    T* data_;
+};
+
+// Sixteen examples at a time through the table.
+class Group {
+  public:
+    explicit Group(const AlignmentTask& task)
+        : task_(task), M_(task.num_bases), L_(task.num_columns), soft_(task.temperature > 0),
+          saves_(task.gradient || task.posterior), scale_(soft_ ? 1 / task.temperature : kLn2),
+          unscale_(soft_ ? task.temperature * kLn2 : 1), deletion_(task.deletion_cost / unscale_), cost_(L_ * kClasses),
+          bases_(M_ + 1), top_(L_ + 1), before_(M_ + 1), previous_(M_ + 1), current_(M_ + 1), visits_(M_ + 1),
+          weights_(saves_ ? M_ * L_ : 0) {}
+
+    void run(int64_t first) {
+        first_ = first;
+        read_labels();
+        read_columns();
+        soft_ ? (saves_ ? forward<false, true>() : forward<false, false>())
+              : (saves_ ? forward<true, true>() : forward<true, false>());
+        for (int lane = 0; lane < lanes(); ++lane)
+            task_.loss[first_ + lane] =
+                static_cast<float>((static_cast<double>(end_[lane]) + floor_[lane]) * unscale_) + poison_[lane];
+        if (!saves_) return;
+        task_.posterior ? backward<true>() : backward<false>();
+        if (task_.posterior) write_posterior();
+    }
+
+  private:
+    int lanes() const { return static_cast<int>(std::min<int64_t>(kLanes, task_.batch - first_)); }
+    // Lanes beyond the batch repeat its last example; their results are dropped.
+    int64_t example(int lane) const { return std::min(first_ + lane, task_.batch - 1); }
+
+    void read_labels() {
+        longest_ = 0;
+        for (int lane = 0; lane < kLanes; ++lane) {
+            const int64_t* label = task_.labels + example(lane) * task_.labels_stride[0];
+            int32_t length = 0;
+            for (int64_t i = 0; i < M_; ++i) {
+                const int64_t symbol = label[i * task_.labels_stride[1]];
+                if (symbol != kGap) bases_[++length][lane] = static_cast<int32_t>(symbol);
+            }
+            for (int64_t i = length + 1; i <= M_; ++i) bases_[i][lane] = kGap;
+            length_[lane] = length;
+            longest_ = std::max<int64_t>(longest_, length);
+        }
+    }
+
+    Floats read_probability(int64_t column, int symbol) const {
+        Floats values;
+        for (int lane = 0; lane < kLanes; ++lane)
+            values[lane] = task_.probs[example(lane) * task_.probs_stride[0] + column * task_.probs_stride[1] +
+                                       symbol * task_.probs_stride[2]];
+        return values;
+    }
+
+    // A column's renormalised probabilities; returns their sum before that.
+    Floats read_column(int64_t column, Floats* renormalised) const {
+        Floats total{};
+        for (int c = 0; c < kClasses; ++c) total += renormalised[c] = read_probability(column, c);
+        for (int c = 0; c < kClasses; ++c) renormalised[c] /= total;
+        return total;
+    }
+
+    void read_columns() {
+        poison_ = top_[0] = Floats{};
+        for (double& sum : floor_) sum = 0;
+        for (int64_t j = 0; j < L_; ++j) {
+            Floats q[kClasses], lowest = all(std::numeric_limits<float>::max());
+            read_column(j, q);
+            for (int c = 0; c < kClasses; ++c) {
+                poison_ += q[c] - q[c];  // NaN where q is
+                const Floats clipped = q[c] < kMinProb ? all(kMinProb) : (q[c] > kMaxProb ? all(kMaxProb) : q[c]);
+                cost_[j * kClasses + c] = log2_of_positive(clipped) * -scale_;
+                lowest = smaller(lowest, cost_[j * kClasses + c]);
+            }
+            for (int c = 0; c < kClasses; ++c) cost_[j * kClasses + c] -= lowest;
+            for (int lane = 0; lane < kLanes; ++lane) floor_[lane] += lowest[lane];
+            top_[j + 1] = top_[j] + cost_[j * kClasses + kGap];
+        }
+    }
+
+    template <bool kHard, bool kSave>
+    void forward() {
+        before_[0] = Floats{};
+        previous_[0] = top_[1];
+        if (longest_) previous_[1] = all(deletion_);
+        Floats *before = before_.at(0), *previous = previous_.at(0), *current = current_.at(0);
+        Floats end = length_ == 0 ? top_[L_] : Floats{};
+        for (int64_t k = 2; k <= longest_ + L_; ++k) {
+            const int64_t low = std::max<int64_t>(1, k - L_), high = std::min(longest_, k - 1);
+            for (int64_t i = low; i <= high; ++i) {
+                const Floats* cost = cost_.at((k - i - 1) * kClasses);
+                const Ints base = bases_[i];
+                const Floats emit = base == 1 ? cost[1] : (base == 2 ? cost[2] : (base == 3 ? cost[3] : cost[4]));
+                Weights* weights = kSave ? weights_.at((k - i - 1) * M_ + i - 1) : nullptr;
+                current[i] = minimum<kHard>(before[i - 1] + emit, previous[i] + cost[kGap], previous[i - 1] + deletion_,
+                                            weights);
+            }
+            if (k <= L_) current[0] = top_[k];
+            if (high < longest_) current[high + 1] = all(deletion_ * static_cast<float>(high + 1));
+            if (k > L_) end = length_ == static_cast<int32_t>(low) ? current[low] : end;
+            std::swap(before, previous);
+            std::swap(previous, current);
+        }
+        end_ = end;
+    }
+
+    // From the last column to the first; `visits_` holds what cells of the column receive from the one to the right.
+    template <bool kKeep>
+    void backward() {
+        for (int64_t i = 0; i <= longest_; ++i)
+            visits_[i] = length_ == static_cast<int32_t>(i) ? all(1.0f) : Floats{};
+        for (int64_t j = L_ - 1; j >= 0; --j) {
+            Floats emitted[kClasses] = {};
+            Floats from_below{}, substituted{};
+            for (int64_t i = longest_; i >= 1; --i) {
+                Weights* weights = weights_.at(j * M_ + i - 1);
+                const Moves share = read_weights(*weights);
+                const Floats visits = visits_[i] + from_below;
+                const Floats inserted = visits * share.insertion;
+                visits_[i] = inserted + substituted;
+                from_below = visits * share.deletion;
+                substituted = visits * share.substitution;
+                if (kKeep) weights->first = substituted;
+                emitted[kGap] += inserted;
+                const Ints base = bases_[i];
+                for (int c = 1; c < kClasses; ++c) emitted[c] += base == c ? substituted : Floats{};
+            }
+            const Floats visits = visits_[0] + from_below;  // row 0, where every column emits a gap
+            visits_[0] = visits + substituted;
+            emitted[kGap] += visits;
+            if (task_.gradient) write_gradient(j, emitted);
+        }
+    }
+
+    // Through -log, clipping (nothing passes outside) and renormalisation.
+    void write_gradient(int64_t column, Floats* emitted) {
+        Floats q[kClasses], kept{};
+        const Floats total = read_column(column, q);
+        for (int c = 0; c < kClasses; ++c) {
+            const Ints inside = (q[c] >= kMinProb) & (q[c] <= kMaxProb);
+            kept += emitted[c] = inside ? emitted[c] : Floats{};
+            emitted[c] = inside ? emitted[c] / q[c] : Floats{};
+        }
+        for (int c = 0; c < kClasses; ++c) emitted[c] = (kept - emitted[c]) / total + poison_;
+        float* target = task_.gradient + (first_ * L_ + column) * kClasses;
+        for (int lane = 0; lane < lanes(); ++lane)
+            for (int c = 0; c < kClasses; ++c) target[lane * L_ * kClasses + c] = emitted[c][lane];
+    }
+
+    void write_posterior() {
+        for (int lane = 0; lane < lanes(); ++lane)
+            for (int64_t i = 0; i < M_; ++i)
+                for (int64_t j = 0; j < L_; ++j)
+                    task_.posterior[((first_ + lane) * M_ + i) * L_ + j] =
+                        (i < longest_ ? weights_[j * M_ + i].first[lane] : 0.0f) + poison_[lane];
+    }
+
+    const AlignmentTask& task_;
+    const int64_t M_, L_;
+    const bool soft_, saves_;
+    const float scale_, unscale_, deletion_;
+    Array<Floats> cost_;   // [L][5]
+    Array<Ints> bases_;    // base i at [i], gaps removed
+    Array<Floats> top_;    // row 0
+    Array<Floats> before_, previous_, current_;  // anti-diagonals k - 2, k - 1 and k, by i
+    Array<Floats> visits_;
+    Array<Weights> weights_;  // [L][M]
+    int64_t first_ = 0, longest_ = 0;
+    Ints length_{};
+    Floats end_{}, poison_{};
+    double floor_[kLanes] = {};
+};
+
+// Products that underflow are worth nothing here, and some processors take a hundred times longer over them.
+class FlushToZero {
+#if defined(__SSE__)
+  public:
+    FlushToZero() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
+    ~FlushToZero() { _mm_setcsr(saved_); }
+
+  private:
+    const unsigned saved_;
+#endif
+};
+
+void run_groups(const AlignmentTask& task, std::atomic<int64_t>& next, std::atomic<bool>& failed) {
+    const FlushToZero flush;
+    try {
+        Group group(task);
+        for (int64_t first; (first = kLanes * next++) < task.batch;) group.run(first);
+    } catch (...) {
+        failed = true;
+    }
+}
+
+}  // namespace
+
+extern "C" int genoformer_align(const AlignmentTask* task) {
+    std::atomic<int64_t> next{0};
+    std::atomic<bool> failed{false};
+    const int64_t num_groups = (task->batch + kLanes - 1) / kLanes;
+    const int64_t num_threads = std::max<int64_t>(1, std::min(task->num_threads, num_groups));
+    std::vector<std::thread> others;
+    try {
+        for (int64_t n = 1; n < num_threads; ++n)
+            others.emplace_back(run_groups, std::cref(*task), std::ref(next), std::ref(failed));
+    } catch (...) {  // no more threads to be had: those that started, and this one, do the work
+    }
+    run_groups(*task, next, failed);
+    for (std::thread& other : others) other.join();
+    return failed ? 1 : 0;
+}

@@ -1,0 +1,46 @@
+import gzip
+
+import pytest
+
+from genoformer.errors import DataError
+from genoformer.io.fasta import read_fasta
+
+
+def test_real_truth(shared_data):
+    contigs = read_fasta(shared_data / "consensus" / "chm13_chr20" / "CHM13_chr20_0_200000.fa")
+    assert [len(sequence) for sequence in contigs.values()] == [200_000]
+
+
+def test_letters_and_line_ends_of_a_genome(tmp_path):
+    content = b">chr1 of something\r\nACgt\r\nnRYK\r\n>chr2\nA"
+    (tmp_path / "genome.fa").write_bytes(content)
+    (tmp_path / "genome.fa.gz").write_bytes(gzip.compress(content))
+    expected = {"chr1": b"ACGTNNNN", "chr2": b"A"}
+    assert read_fasta(tmp_path / "genome.fa") == expected
+    assert read_fasta(tmp_path / "genome.fa.gz") == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"starts with b''; expected a FASTA file"),
+        (b"@read\nACGT\n+\nIIII\n", r"starts with b'@read\\nAC'; expected a FASTA file"),
+        (b">a\nACGT\nAC*T\n", r"'\*' at a:7; expected A, C, G, T, N or an IUPAC letter"),
+        (b">a\nAC\n>b\nA\n>a\nA\n", "sequence 'a' is there twice"),
+        (b">a\n>b\nA\n", "sequence 'a' has no letters"),
+        (gzip.compress(b">a\nACGT\n")[:-4], "cannot be read: Compressed file ended"),
+        (b"\x1f\x8bnothing", "cannot be read: "),
+    ],
+)
+def test_a_broken_fasta(tmp_path, content, message):
+    path = tmp_path / "genome.fa"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"genome.fa: {message}"):
+        read_fasta(path)
+
+
+def test_a_fasta_that_is_not_there_or_a_folder(tmp_path):
+    with pytest.raises(DataError, match=r"none.fa: cannot be read: No such file"):
+        read_fasta(tmp_path / "none.fa")
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+        read_fasta(tmp_path)

@@ -1,0 +1,118 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from genoformer import __version__
+from genoformer.config import ConsensusConfig
+from genoformer.errors import CheckpointError, UsageError
+from genoformer.models.checkpoint import load_model, save_checkpoint
+from genoformer.workflows.correct_options import CorrectOptions
+from genoformer.workflows.predictor import load_predictor
+from tests.correct_inputs import TINY, save_tiny_model
+
+
+@pytest.fixture(autouse=True)
+def _same_number_of_threads_afterwards():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def model(tmp_path):
+    return save_tiny_model(tmp_path)
+
+
+def load(model, **options):
+    return load_predictor(CorrectOptions("s.bam", "c.bam", "o.fastq", model=model, **options))
+
+
+def random_rows(num_windows, config=TINY):
+    rng = np.random.default_rng(0)
+    passes, rows = config.max_passes, np.zeros((num_windows, config.num_rows, config.window_length), np.int16)
+    rows[:, :passes] = rng.integers(0, 5, rows[:, :passes].shape)
+    rows[:, passes : 3 * passes] = rng.integers(0, 256, rows[:, passes : 3 * passes].shape)
+    rows[:, 3 * passes : 4 * passes] = rng.integers(0, 3, (num_windows, passes, 1))
+    rows[:, 4 * passes] = rng.integers(0, 5, rows[:, 0].shape)
+    rows[:, -4:] = rng.integers(0, 600, (num_windows, 4, 1))
+    return rows
+
+
+def test_a_vote_needs_no_model():
+    predictor = load("vote", threads=3)
+    assert (predictor.predict, predictor.name, predictor.digest) == (None, "vote", f"vote-{__version__}")
+    assert (predictor.num_workers, predictor.batch_size, predictor.config.max_passes) == (2, 1, 255)
+
+
+@pytest.mark.parametrize(("threads", "num_workers"), [(1, 0), (2, 1), (8, 1)])
+def test_threads_are_for_the_model_and_one_pileup_process(model, threads, num_workers):
+    predictor = load(model, threads=threads)
+    assert (predictor.num_workers, torch.get_num_threads()) == (num_workers, threads)
+
+
+@pytest.mark.parametrize(("asked", "batch_size"), [(None, 64), (7, 7)])
+def test_batch_size_on_a_cpu(model, asked, batch_size):
+    predictor = load(model, batch_size=asked, device="cpu")
+    assert (predictor.batch_size, predictor.device) == (batch_size, "cpu")
+
+
+def test_the_digest_is_that_of_the_file(model):
+    expected = hashlib.sha256(Path(model).read_bytes()).hexdigest()
+    assert load(model).digest == f"sha256:{expected}"
+    assert load(model).name == "tiny_1.safetensors"
+
+
+@pytest.mark.parametrize("num_windows", [1, 5, 64])
+def test_calls_are_the_likeliest_symbols_of_the_model(model, num_windows):
+    rows = random_rows(num_windows)
+    calls = load(model, threads=1).predict(rows)
+    with torch.no_grad():
+        best, codes = load_model(model)(torch.from_numpy(rows)).softmax(-1).max(-1)
+    np.testing.assert_array_equal(calls.codes, codes.numpy())
+    np.testing.assert_allclose(calls.error_prob, 1 - best.numpy(), atol=2e-6)
+    assert (calls.codes.dtype, calls.error_prob.dtype) == (np.uint8, np.float32)
+    assert len(np.unique(calls.codes)) >= 4  # a model that always says the same would prove nothing
+
+
+def test_another_model_calls_other_bases(model, tmp_path):
+    rows = random_rows(5)
+    other = save_tiny_model(tmp_path, seed=2)
+    assert (load(model).predict(rows).codes != load(other).predict(rows).codes).mean() > 0.2
+
+
+def test_bf16_is_close_but_not_the_same(model):
+    rows = random_rows(64)
+    full, half = load(model).predict(rows), load(model, precision="bf16").predict(rows)
+    assert 0 < np.abs(full.error_prob - half.error_prob).max()
+    assert (full.codes == half.codes).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("device", "text"),
+    [
+        ("tpu!", "--device is 'tpu!'; expected cpu, cuda or cuda:N"),
+        ("meta", "--device is 'meta'; expected cpu, cuda or cuda:N"),
+        ("cuda:99", r"--device is 'cuda:99', but torch sees \d CUDA devices here"),
+        ("cuda:999", r"--device is 'cuda:999', but torch sees \d CUDA devices here"),
+    ],
+)
+def test_a_device_that_is_not_there(model, device, text):
+    with pytest.raises(UsageError, match=text):
+        load(model, device=device)
+
+
+def test_a_model_that_is_not_there(tmp_path):
+    with pytest.raises(CheckpointError, match=r"none.safetensors: cannot be read: "):
+        load(str(tmp_path / "none.safetensors"))
+
+
+def test_a_config_that_no_model_can_have_names_the_file(tmp_path):
+    good = ConsensusConfig(max_passes=1, window_length=4, condenser_width=6, num_layers=1, filter_width=2)
+    state = load_model(save_tiny_model(tmp_path, good)).state_dict()
+    path = tmp_path / "odd.safetensors"
+    save_checkpoint(path, state, good.model_copy(update={"num_heads": 4}))
+    with pytest.raises(CheckpointError, match=r"odd.safetensors: the layers are 6 wide; expected an even multiple"):
+        load(str(path))
