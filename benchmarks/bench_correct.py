@@ -89,7 +89,9 @@ def row(options: CorrectOptions, copies: int, repeats: int, with_model_alone: bo
     """One line of the results."""
     summaries, seconds, memory = run_command(options, repeats)
     counts = summaries[0]["counts"]
-    stages = {name: np.median([s["run"]["seconds"][name] for s in summaries]) for name in summaries[0]["run"]["seconds"]}
+    stages = {
+        name: np.median([s["run"]["seconds"][name] for s in summaries]) for name in summaries[0]["run"]["seconds"]
+    }
     wall = Timing.of(seconds)
     found = {
         "model": "vote" if options.model == VOTE else Path(options.model).stem,

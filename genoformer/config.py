@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genoformer.errors import ConfigError
 
@@ -57,6 +57,12 @@ class ConsensusConfig(Config):
     residual_dropout: Dropout = 0.1
 
     calibration: str | None = None  # "threshold,w,b" on the predicted Phred; None: as predicted
+
+    @model_validator(mode="after")
+    def _check_padding(self) -> Self:
+        if self.window_padding >= self.window_length:
+            raise ValueError(f"window_padding must be below window_length, {self.window_length}")
+        return self
 
     @property
     def num_rows(self) -> int:

@@ -38,8 +38,8 @@ _INSERTION, _SOFT_CLIP = 1, 4
 class Pileup:
     """Spaced columns of one molecule. P passes kept, W columns.
 
-    `codes`, `pw`, `ip` uint8 [P, W] are 0 at gaps; `span` int64 [P, 2] is the
-    half-open column range that a pass covers; `strand` uint8 [P]; `sn` float32 [4] of the first subread;
+    `codes`, `pw`, `ip` uint8 [P, W] are 0 at gaps; `span` int64 [P, 2] is the half-open column range from the first to
+    the last base of a pass; `strand` uint8 [P]; `sn` float32 [4] of the first subread;
     `ccs_codes` uint8 [W]; `ccs_index` int64 [W] is the CCS position, -1 at gaps; `ccs_quals` int16 [W], -1 at gaps.
     """
 
@@ -83,7 +83,7 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class _Placement:
+class Placement:
     """Where the kept bases of one subread go: reference positions and insertion slots before spacing."""
 
     kept: np.ndarray  # [n] bool, bases that are not clipped or trimmed
@@ -103,7 +103,7 @@ def build_pileup(ccs: CcsRead, subreads: list[Subread], max_passes: int = 20, ma
         AlignmentError: a subread that reaches beyond its CCS read.
     """
     ccs_length = len(ccs.sequence)
-    placements = [_place(subread, max_insertion, ccs) for subread in subreads]
+    placements = [place_read(subread, max_insertion, ccs) for subread in subreads]
     slot_width = np.zeros(ccs_length + 1, dtype=np.int64)
     for placement in placements:
         inserted = placement.rank >= 0
@@ -120,8 +120,8 @@ def build_pileup(ccs: CcsRead, subreads: list[Subread], max_passes: int = 20, ma
         column[inserted] += (placement.rank - slot_width[placement.ref])[inserted]
         for feature, values in zip(features, (subread.codes, subread.pw, subread.ip), strict=True):
             feature[row, column] = values[placement.kept]
-        first = base_column[subread.start - 1] + 1 if subread.start else 0
-        span[row] = first, base_column[placement.end - 1] + 1 if placement.end > subread.start else first
+        if len(column):
+            span[row] = column[0], column[-1] + 1
 
     ccs_index = np.full(num_columns, -1, dtype=np.int64)
     ccs_index[base_column[:ccs_length]] = np.arange(ccs_length)
@@ -139,7 +139,12 @@ def build_pileup(ccs: CcsRead, subreads: list[Subread], max_passes: int = 20, ma
     )  # fmt: skip
 
 
-def _place(subread: Subread, max_insertion: int, ccs: CcsRead) -> _Placement:
+def place_read(subread: Subread, max_insertion: int, ccs: CcsRead) -> Placement:
+    """Where the bases of a read lie on its CCS read; insertions longer than `max_insertion` are dropped, 0 keeps all.
+
+    Raises:
+        AlignmentError: a CIGAR that reaches beyond the CCS read, or with an unknown operation.
+    """
     op, length = subread.cigar & 15, (subread.cigar >> 4).astype(np.int64)
     if (op >= len(_CONSUMES_READ)).any():
         raise AlignmentError(f"read {subread.name}: CIGAR operation {int(op.max())}; expected 0 to 8")
@@ -164,7 +169,7 @@ def _place(subread: Subread, max_insertion: int, ccs: CcsRead) -> _Placement:
     of_insertion = np.repeat(is_insertion, read_length)
     ref = np.repeat(ref_start, read_length) + np.where(of_insertion, 0, within)
     rank = np.where(of_insertion, np.repeat(inserted_before - slot_base, read_length) + within, -1)
-    return _Placement(kept, ref[kept], rank[kept], end, int(length[trimmed].sum()))
+    return Placement(kept, ref[kept], rank[kept], end, int(length[trimmed].sum()))
 
 
 def cut_windows(pileup: Pileup, config: ConsensusConfig, smart_windows: bool = False) -> Windows:

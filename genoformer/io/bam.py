@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 import struct
 import zlib
 from array import array
@@ -80,6 +81,8 @@ class BgzfFile:
 
     def _check_whole(self) -> None:
         size = self.size_bytes
+        if not stat.S_ISREG(os.fstat(self._raw.fileno()).st_mode):
+            raise AlignmentError(f"{self.path}: is not a regular file; expected a BAM file on disk")
         if size == 0:
             raise AlignmentError(f"{self.path}: the file is empty; expected a BAM file")
         self._raw.seek(0)

@@ -47,6 +47,7 @@ from genoformer.io.bam import (
 NUM_SN = 4
 MAX_HOLE_NUMBER = (1 << 31) - 1
 T = TypeVar("T")
+_CONSUMES_READ = np.isin(np.arange(16), (0, 1, 4, 7, 8))  # CIGAR operations M, I, S, = and X
 _UNUSABLE = FLAG_UNMAPPED | FLAG_SECONDARY | FLAG_SUPPLEMENTARY
 _ZMW_NAME = re.compile(rb"([!-.0-~]+)/(\d{1,10})(?:/[!-~]*)?\Z")
 _LOOK_AHEAD_BYTES = 16 << 20  # CCS records kept while the two files run in step
@@ -127,8 +128,11 @@ def zmw_key(name: bytes, source: Path) -> bytes:
     return match.group()[: match.end(2)]
 
 
+_HOLES_A_PAGE = 1 << 12
+
+
 class _SeenZmws:
-    """Set of (movie, hole): one bit a hole, in pages of 65,536, so that a whole cell fits in a few MB."""
+    """Set of (movie, hole): one bit a hole, in pages of 4,096, so that a whole cell fits in a few MB."""
 
     def __init__(self) -> None:
         self._pages: dict[tuple[bytes, int], bytearray] = {}
@@ -136,8 +140,8 @@ class _SeenZmws:
     def add(self, key: bytes) -> bool:
         """Adds a `movie/hole`; False where it was there before."""
         movie, hole_text = key.rsplit(b"/", 1)
-        page_id, bit = divmod(int(hole_text), 1 << 16)
-        page = self._pages.setdefault((movie, page_id), bytearray(1 << 13))
+        page_id, bit = divmod(int(hole_text), _HOLES_A_PAGE)
+        page = self._pages.setdefault((movie, page_id), bytearray(_HOLES_A_PAGE >> 3))
         byte, mask = bit >> 3, 1 << (bit & 7)
         is_new = not page[byte] & mask
         page[byte] |= mask
@@ -223,7 +227,7 @@ class CcsFinder:
             if record is None:
                 self._at_end = True
             else:
-                self._ahead[record_name(record)] = record
+                self._ahead.setdefault(record_name(record), record)  # of equal names the first, as in the index
                 self._ahead_bytes += len(record)
         if name not in self._ahead:
             return None
@@ -330,7 +334,7 @@ def decode_subread(raw: bytes, source: str | Path, with_kinetics: bool = True) -
     cigar = record.cigar
     if record.length == 0 or len(cigar) == 0:
         return None
-    query_length = int((cigar >> 4)[np.isin(cigar & 15, (0, 1, 4, 7, 8))].sum(dtype=np.int64))
+    query_length = int((cigar >> 4)[_CONSUMES_READ[cigar & 15]].sum(dtype=np.int64))
     if query_length != record.length or record.start < 0:
         raise AlignmentError(
             f"{source}: read {record.name}: CIGAR covers {query_length} bases from position {record.start}; "

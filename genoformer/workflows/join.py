@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from genoformer.errors import OutputError, UsageError
 from genoformer.io.bam import EOF_BLOCK, BamReader
-from genoformer.io.reads import BAM, FASTQ, STDOUT, PartialFile, output_format, read_json, write_json
+from genoformer.io.reads import BAM, FASTQ, STDOUT, PartialFile, output_format, partial_path, read_json, write_json
 from genoformer.workflows.output import FORMAT_VERSION, Counts, differing_keys, summary_of, summary_path
 
 
@@ -67,6 +67,8 @@ def _checked_summary(shard: str) -> dict[str, Any]:
     if not Path(shard).exists() or not path.exists():
         missing = shard if not Path(shard).exists() else path
         raise OutputError(f"{missing}: is not there; finish the shard first ('correct --shard ... --resume')")
+    if partial_path(shard).exists():
+        raise OutputError(f"{partial_path(shard)}: a later run of this shard is not finished; finish it with --resume")
     summary = read_json(path)
     if summary.get("format_version") != FORMAT_VERSION:
         raise OutputError(

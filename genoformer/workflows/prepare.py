@@ -10,6 +10,7 @@ import numpy as np
 
 from genoformer.config import ConsensusConfig
 from genoformer.datasets.pileup import build_pileup, cut_windows, window_rows
+from genoformer.errors import AlignmentError
 from genoformer.io.subreads import CcsRead, RawMolecule, decode_ccs, decode_subread
 from genoformer.models.vote import vote
 
@@ -77,8 +78,11 @@ def prepare_molecule(raw: RawMolecule, settings: PrepareSettings) -> PreparedMol
     decoded = [decode_subread(record, settings.subreads_path, not settings.use_vote) for record in raw.subreads]
     subreads = [subread for subread in decoded if subread is not None]
     num_unusable = raw.num_unusable + len(decoded) - len(subreads)
-    pileup = build_pileup(ccs, subreads, settings.config.max_passes, settings.max_insertion)
-    windows = cut_windows(pileup, settings.config, settings.smart_windows)
+    try:
+        pileup = build_pileup(ccs, subreads, settings.config.max_passes, settings.max_insertion)
+        windows = cut_windows(pileup, settings.config, settings.smart_windows)
+    except AlignmentError as error:
+        raise AlignmentError(f"{settings.subreads_path}, {settings.ccs_path}: {error}") from None
     skipped = windows.ccs_phred > settings.skip_above if settings.skip_above else np.zeros(len(windows), dtype=bool)
     is_called = ~windows.overflows & ~skipped if subreads else np.zeros(len(windows), dtype=bool)
     chosen = np.flatnonzero(is_called)

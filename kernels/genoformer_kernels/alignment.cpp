@@ -57,19 +57,19 @@ INLINE Ints bits(Floats x) { return (Ints)x; }
 INLINE Floats from_bits(Ints x) { return (Floats)x; }
 INLINE Floats smaller(Floats x, Floats y) { return x < y ? x : y; }
 
-// 2^x for x <= 0, exactly 1 for 0 and exactly 0 below 2^-126; relative error 2e-8 before rounding.
+// 2^x for x <= 0, exactly 1 for 0 and exactly 0 below 2^-126; relative error 5e-9 before rounding.
 INLINE Floats exp2_of_negative(Floats x) {
     const Floats lowest = all(-126.0f);
     const Floats clamped = x < lowest ? lowest : x;
     const Floats magic = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
     const Floats shifted = clamped + magic;
     const Floats f = clamped - (shifted - magic);  // -0.5 .. 0.5
-    Floats p = all(1.546067388e-4f);
-    p = p * f + 1.339993121e-3f;
-    p = p * f + 9.617988730e-3f;
-    p = p * f + 5.550339735e-2f;
-    p = p * f + 2.402265107e-1f;
-    p = p * f + 6.931471824e-1f;
+    Floats p = all(0.0001545316295f);
+    p = p * f + 0.001339086336f;
+    p = p * f + 0.009618082557f;
+    p = p * f + 0.05550357114f;
+    p = p * f + 0.2402265076f;
+    p = p * f + 0.693147188f;
     p = p * f + 1.0f;
     const Ints exponent = bits(shifted) - bits(magic);
     const Floats y = from_bits(bits(p) + (exponent << 23));
@@ -135,10 +135,6 @@ INLINE Moves read_weights(const Weights& weights) {
     return {is_substitution ? largest : x, is_substitution ? x : (is_insertion ? largest : y),
             (is_substitution | is_insertion) ? y : largest};
 }
-
-struct AlignedFree {
-    void operator()(void* memory) const { std::free(memory); }
-};
 
 template <typename T>
 class Array {

@@ -74,7 +74,7 @@ def test_calls_are_the_likeliest_symbols_of_the_model(model, num_windows):
     np.testing.assert_array_equal(calls.codes, codes.numpy())
     np.testing.assert_allclose(calls.error_prob, 1 - best.numpy(), atol=2e-6)
     assert (calls.codes.dtype, calls.error_prob.dtype) == (np.uint8, np.float32)
-    assert len(np.unique(calls.codes)) >= 4  # a model that always says the same would prove nothing
+    assert len(np.unique(calls.codes)) > 1  # a model that always says the same would prove nothing
 
 
 def test_another_model_calls_other_bases(model, tmp_path):
