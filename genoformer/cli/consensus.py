@@ -135,6 +135,45 @@ def filter_(
     typer.echo(f"kept {counts.kept:,} of {counts.total:,} reads, {counts.kept_bases:,} bases", err=True)
 
 
+_EXAMPLES_HELP = (
+    "Make labelled pileup windows for training.\n\n"
+    "Writes HDF5 shards of the splits train, eval and test and a summary with all counts into the folder. A molecule's "
+    "split is that of the chromosome its truth lies on: 1-18, X, Y train, 21, 22 evaluate and 19, 20 test for human; "
+    "1-8, 9 and 10 for maize."
+)
+
+
+@app.command(help=_EXAMPLES_HELP)
+def examples(
+    subreads: Annotated[str, typer.Argument(help="BAM of subreads aligned to their CCS reads, ZMW by ZMW (actc).")],
+    ccs: Annotated[str, typer.Argument(help="BAM of the CCS reads, in any order.")],
+    truth_to_ccs: Annotated[str, typer.Option(help="BAM of the truth of each CCS read, aligned to it.")],
+    truth_bed: Annotated[str, typer.Option(help="BED: contig, begin, end and CCS read name of each truth.")],
+    truth_split: Annotated[str, typer.Option(help="TSV: contig and chromosome.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")],
+    genome: Annotated[Literal["human", "maize"], typer.Option(help="Which chromosomes make which split.")] = "human",
+    max_passes: Annotated[int, typer.Option(help="Subreads in a window.", min=1, max=255)] = 20,
+    window_length: Annotated[int, typer.Option(help="Columns of a window.", min=1, max=4096)] = 100,
+    ins_trim: Annotated[int, typer.Option(help="Remove longer insertions from subreads; 0 keeps all.", min=0)] = 5,
+    smart_windows: Annotated[
+        bool, typer.Option("--smart-windows", help="Take window lengths from the wl tag.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="Stop after this many molecules with truth.", min=1)] = None,
+    shard: Annotated[str, typer.Option(help="i/N: only the i-th of N parts of the ZMWs.")] = "1/1",
+    threads: Annotated[int, typer.Option("-t", "--threads", help="CPU cores to use.", min=1)] = 1,
+) -> None:
+    from genoformer.workflows.examples import ExamplesOptions, make_examples
+
+    summary = make_examples(
+        ExamplesOptions(
+            subreads, ccs, truth_to_ccs, truth_bed, truth_split, output, genome, max_passes, window_length, ins_trim,
+            smart_windows, limit, _parse_shard(shard), num_workers=threads - 1,
+        )
+    )  # fmt: skip
+    counts = ", ".join(f"{summary.get(f'n_examples_{split}', 0):,} {split}" for split in ("train", "eval", "test"))
+    typer.echo(f"{summary.get('n_zmw_pass', 0):,} of {summary['n_zmw_processed']:,} molecules: {counts}", err=True)
+
+
 _SIMULATE_HELP = (
     "Simulate subreads, draft consensus reads and their truth.\n\n"
     "Error rates, pulse widths, inter-pulse durations and signal-to-noise follow real Sequel I subreads. Writes "

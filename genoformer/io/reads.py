@@ -218,7 +218,7 @@ def header_with_program(text: str, version: str, command: str, description: str)
         own, count = f"genoformer.{count}", count + 1
     fields = ["@PG", f"ID:{own}", "PN:genoformer", f"VN:{version}"]
     fields += [f"PP:{leaves[-1]}"] if leaves else []
-    fields += [f"CL:{command}", f"DS:{description}"]
+    fields += [f"DS:{description}", f"CL:{command}"]  # last: pysam takes all that follows for the command
     return "\n".join([first_hd, *rest, "\t".join(fields)]) + "\n"
 
 

@@ -10,7 +10,8 @@ What happens with odd input:
     a subread aligned to another ZMW's CCS read   left out and counted
     a ZMW with no usable subread                  comes with zero subreads
     a CCS read in another order, or far away      found by name (one pass over the CCS file builds an index)
-    a CCS read that is not there                  AlignmentError
+    a CCS read that is not there                  AlignmentError; with no usable subread the ZMW is left out
+    a file of which no ZMW has a CCS read         AlignmentError
     a ZMW that comes back after others            AlignmentError: the file is not grouped by ZMW
     missing or wrong `pw`, `ip`, `sn`             AlignmentError when decoded, unless kinetics are not wanted
     `pw`/`ip` as frames (uint16)                  converted with PacBio's CodecV1
@@ -278,14 +279,15 @@ def iterate_molecules(
     subreads count as unusable with the next molecule.
 
     Raises:
-        AlignmentError: as `iterate_zmws`, or a CCS read that is not in its file.
+        AlignmentError: as `iterate_zmws`, a CCS read that is not in its file, or a whole file without a molecule.
     """
     if subreads.header.num_references == 0:
         raise AlignmentError(
             f"{subreads.path}: its header has no @SQ line; expected subreads aligned to their CCS reads (actc)"
         )
-    unusable = 0
+    unusable = num_zmws = num_molecules = 0
     for group in iterate_zmws(subreads, start, end):
+        num_zmws += 1
         by_name = _records_by_ccs(subreads, group)
         unusable += group.num_unusable + len(group.records) - sum(map(len, by_name.values()))
         molecules = []
@@ -300,9 +302,15 @@ def iterate_molecules(
                 )
             molecules.append(RawMolecule(name.decode("ascii", "replace"), group.zmw, found, records, unusable))
             unusable = 0
+        num_molecules += len(molecules)
         if molecules:
             yield from molecules[:-1]
             yield replace(molecules[-1], next_offset=group.next_offset)
+    if num_zmws and not num_molecules and start is None and end is None:
+        raise AlignmentError(
+            f"{subreads.path}: none of its {num_zmws} ZMWs has a CCS read in {ccs.path}; "
+            "check that the two files belong together"
+        )
 
 
 def _records_by_ccs(reader: BamReader, group: ZmwGroup) -> dict[bytes, list[bytes]]:

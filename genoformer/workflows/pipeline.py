@@ -6,23 +6,17 @@ batch. Batches have a fixed shape, so what a batch is filled with does not chang
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import queue
-import signal
-import threading
+import contextlib
+import functools
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import wait as wait_for
 
 import numpy as np
 
-from genoformer.errors import GenoformerError
 from genoformer.io.subreads import RawMolecule
+from genoformer.workflows.ordered_map import ordered_map
 from genoformer.workflows.prepare import Calls, PreparedMolecule, PrepareSettings, prepare_molecule
 
 _POLL_SECONDS = 0.1
@@ -41,38 +35,6 @@ class StageSeconds:
     streaming: float = 0.0  # from the first record read to the last one written
 
 
-class _InlineExecutor(Executor):
-    """Runs each call at once, in the thread that submits it."""
-
-    def submit(self, fn: Callable, /, *args: object, **kwargs: object) -> Future:  # type: ignore[type-arg]
-        future: Future = Future()  # type: ignore[type-arg]
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - handed on through the future, as in a pool
-            future.set_exception(error)
-        return future
-
-
-def _start_worker() -> None:
-    """Leaves Ctrl-C to the main process, and ends with it even where it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            wait_for([parent.sentinel])
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
-def _executor(num_workers: int) -> Executor:
-    if num_workers == 0:
-        return _InlineExecutor()
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of torch and of the reader
-    return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
-
-
 def prepared_molecules(
     raw: Iterator[RawMolecule], settings: PrepareSettings, num_workers: int, max_waiting: int, seconds: StageSeconds
 ) -> Generator[PreparedMolecule, None, None]:
@@ -81,57 +43,25 @@ def prepared_molecules(
     Raises:
         GenoformerError: from reading or preparing, or a worker process that died.
     """
-    waiting: queue.Queue[Future[PreparedMolecule] | BaseException | None] = queue.Queue(max_waiting)
-    stop = threading.Event()
-
-    def put(item: Future[PreparedMolecule] | BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                waiting.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            return
-
-    def read() -> None:
-        try:
-            while not stop.is_set():
-                began = time.perf_counter()
-                molecule = next(raw, None)
-                seconds.read += time.perf_counter() - began
-                if molecule is None:
-                    break
-                put(executor.submit(prepare_molecule, molecule, settings))
-        except BaseException as error:  # noqa: BLE001 - raised again where the molecules are taken
-            put(error)
-        put(None)
-
-    with _executor(num_workers) as executor:
-        reader = threading.Thread(target=read, name="reader", daemon=True)
-        reader.start()
-        try:
-            yield from _taken(waiting, seconds)
-        finally:
-            stop.set()
-            reader.join()
-            executor.shutdown(wait=True, cancel_futures=True)
+    prepare = functools.partial(prepare_molecule, settings=settings)
+    with contextlib.closing(ordered_map(prepare, _timed(raw, seconds), num_workers, max_waiting)) as prepared:
+        while True:
+            began = time.perf_counter()
+            molecule = next(prepared, None)
+            if molecule is None:
+                return
+            seconds.model_waiting += time.perf_counter() - began
+            seconds.pileup += molecule.seconds
+            yield molecule
 
 
-def _taken(
-    waiting: queue.Queue[Future[PreparedMolecule] | BaseException | None], seconds: StageSeconds
-) -> Iterator[PreparedMolecule]:
+def _timed(raw: Iterator[RawMolecule], seconds: StageSeconds) -> Iterator[RawMolecule]:
     while True:
         began = time.perf_counter()
-        item = waiting.get()
-        if item is None:
+        molecule = next(raw, None)
+        seconds.read += time.perf_counter() - began
+        if molecule is None:
             return
-        try:
-            if isinstance(item, BaseException):
-                raise item
-            molecule = item.result()
-        except BrokenProcessPool:
-            raise GenoformerError("a pileup process died; is there enough memory? Lower --batch-zmws") from None
-        seconds.model_waiting += time.perf_counter() - began
-        seconds.pileup += molecule.seconds
         yield molecule
 
 

@@ -241,19 +241,19 @@ def test_our_program_follows_the_last_one():
         "@RG\tID:ab12\tPL:PACBIO",
         "@PG\tID:ccs\tPN:ccs\tVN:6.0.0\tCL:ccs a.bam b.bam",
         "@PG\tID:lima\tPN:lima\tPP:ccs",
-        "@PG\tID:genoformer\tPN:genoformer\tVN:1.2\tPP:lima\tCL:genoformer consensus correct\tDS:model sha256:00",
+        "@PG\tID:genoformer\tPN:genoformer\tVN:1.2\tPP:lima\tDS:model sha256:00\tCL:genoformer consensus correct",
     ]
 
 
 def test_a_second_correction_has_an_id_of_its_own():
     once = header_with_program(CCS_HEADER, "1.2", "c", "d")
     twice = header_with_program(once, "1.2", "c", "d")
-    assert twice.splitlines()[-1] == "@PG\tID:genoformer.1\tPN:genoformer\tVN:1.2\tPP:genoformer\tCL:c\tDS:d"
+    assert twice.splitlines()[-1] == "@PG\tID:genoformer.1\tPN:genoformer\tVN:1.2\tPP:genoformer\tDS:d\tCL:c"
 
 
 def test_a_header_without_lines_gets_its_own():
     assert header_with_program("", "1.2", "c", "d") == (
-        "@HD\tVN:1.6\tSO:unknown\n@PG\tID:genoformer\tPN:genoformer\tVN:1.2\tCL:c\tDS:d\n"
+        "@HD\tVN:1.6\tSO:unknown\n@PG\tID:genoformer\tPN:genoformer\tVN:1.2\tDS:d\tCL:c\n"
     )
 
 

@@ -9,20 +9,22 @@ import torch
 
 from genoformer.config import ConsensusConfig
 from genoformer.errors import ConfigError, DataError, UsageError
-from genoformer.models import consensus as module
 from genoformer.models.consensus import (
     ConsensusTransformer,
     base_probs,
     call_bases,
     check_rows,
-    pileup_features,
+    embed_pileup,
     prepare_for_inference,
 )
 from genoformer.models.convert import convert_deepconsensus
 from genoformer.nn import linear
+from genoformer.nn.attention import attention, split_heads
 from genoformer.nn.linear import onednn_refusal
 
 SMALL = {"max_passes": 3, "window_length": 40, "condenser_width": 24, "filter_width": 36, "num_layers": 2}
+OLD = {"rezero": False, "attention_window": None, "pw_max": 9, "ip_max": 9, "sn_max": 15}  # v0.1 to v0.3
+NO_DROPOUT = dict.fromkeys(("residual_dropout", "attention_dropout", "relu_dropout"), 0.0)
 VARIANTS = {
     "v1.2": {},
     "v1.2 with quality": {"use_ccs_quality": True},
@@ -43,9 +45,6 @@ VARIANTS = {
 GOLDEN = ["ckpt_rezero_6L", "ckpt_preln_2L_full"]
 
 each_variant = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS.keys())
-needs_onednn = pytest.mark.skipif(
-    onednn_refusal(torch.device("cpu"), torch.float32) is not None, reason="no oneDNN operators for this processor"
-)
 
 
 def random_rows(config, num_windows, seed=0):
@@ -158,15 +157,13 @@ def test_training_reaches_every_weight_but_those_of_absent_values(changes):
 
 
 def test_training_gradient_against_float64():
-    model = random_model({"residual_dropout": 0.0, "attention_dropout": 0.0, "relu_dropout": 0.0}).train()
-    exact = random_model({"residual_dropout": 0.0, "attention_dropout": 0.0, "relu_dropout": 0.0}).double().train()
-    plain = random_model({"residual_dropout": 0.0, "attention_dropout": 0.0, "relu_dropout": 0.0}).train()
+    model, exact, plain = random_model(NO_DROPOUT), random_model(NO_DROPOUT).double(), random_model(NO_DROPOUT)
     for part in plain.modules():
         if isinstance(part, linear.Linear):
             part.backend = "torch"
     rows = torch.from_numpy(random_rows(model.config, 8))
     for each in (model, exact, plain):
-        each(rows).square().mean().backward()
+        each.train()(rows).square().mean().backward()
     compared = zip(model.named_parameters(), exact.parameters(), plain.parameters(), strict=True)
     for (name, mine), truth, theirs in compared:
         size = truth.grad.norm().item()
@@ -176,9 +173,8 @@ def test_training_gradient_against_float64():
 
 
 def test_dropout_acts_in_training_only():
-    for place in ("residual_dropout", "attention_dropout", "relu_dropout"):
-        none = dict.fromkeys(("residual_dropout", "attention_dropout", "relu_dropout"), 0.0)
-        model = random_model(none | {place: 0.3})
+    for place in NO_DROPOUT:
+        model = random_model(NO_DROPOUT | {place: 0.3})
         rows = torch.from_numpy(random_rows(model.config, 2))
         assert torch.equal(model(rows), model(rows))
         model.train()
@@ -193,7 +189,7 @@ def test_embedding_by_hand():
     rows = torch.tensor(
         [[[4, 0], [300, 0], [0, -3], [2, 2], [1, 0], [93, -1], [7.9, 0.9], [0, 0], [501, 500], [-1, 1]]]
     )
-    first, second = model.tables(), module.embed_pileup(rows, model.features, model.tables())
+    found = embed_pileup(rows, model.features, model.tables())
     nothing = torch.zeros(8)
     expected = [
         torch.cat([tables["base"][4], tables["pw"][255], nothing, strand[2], tables["base"][1], quality[94],
@@ -201,26 +197,18 @@ def test_embedding_by_hand():
         torch.cat([nothing, nothing, nothing, strand[2], nothing, nothing,
                    nothing, nothing, tables["sn"][500], tables["sn"][1]]),
     ]  # fmt: skip
-    torch.testing.assert_close(second[0], torch.stack(expected))
-    assert all(not table[0].any() for table in first.values())
-
-
-def test_features_cover_every_row_once():
-    for changes in VARIANTS.values():
-        config = ConsensusConfig(**(SMALL | changes))
-        covered = [row for feature in pileup_features(config) for row in range(feature.start, feature.stop)]
-        assert covered == list(range(config.num_rows))
+    torch.testing.assert_close(found[0], torch.stack(expected))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.int64, np.float32])
 def test_dtype_of_the_rows_does_not_matter(dtype):
     model = random_model({"pw_max": 100, "ip_max": 100, "sn_max": 200})
     rows = np.floor(random_rows(model.config, 3))
+    typed = rows.astype(dtype)
     with torch.no_grad():
-        expected = model(torch.from_numpy(rows))
-        assert torch.equal(model(torch.from_numpy(rows.astype(dtype))), expected)
-    predictor = prepare_for_inference(model)
-    assert torch.equal(predictor(rows.astype(dtype)), predictor(rows))
+        assert torch.equal(model(torch.from_numpy(typed)), model(torch.from_numpy(rows)))
+    predictor, typed.flags.writeable = prepare_for_inference(model), False  # as arrays from shared memory are
+    assert torch.equal(predictor(typed), predictor(rows))
 
 
 @pytest.mark.parametrize(
@@ -248,10 +236,9 @@ def test_rows_of_another_shape_are_refused():
         with pytest.raises(UsageError) as caught:
             check_rows(torch.zeros(shape), model.config)
         assert f"shape {shape}; expected (windows, 17, 40)" in str(caught.value)
-    with pytest.raises(UsageError):
-        model(torch.zeros(2, 18, 40))
-    with pytest.raises(UsageError):
-        prepare_for_inference(model)(np.zeros((2, 18, 40)))
+    for compute in (model, prepare_for_inference(model)):
+        with pytest.raises(UsageError):
+            compute(torch.zeros(2, 18, 40))
 
 
 def test_widths_that_do_not_work_are_refused():
@@ -269,12 +256,10 @@ def test_widths_that_do_not_work_are_refused():
         ({}, 8_943_775),
         ({"use_ccs_quality": True}, 8_946_775),
         ({"rezero": False, "num_layers": 5}, 7_486_555),  # v1.0 and v1.1
-        ({"rezero": False, "attention_window": None, "pw_max": 9, "ip_max": 9, "sn_max": 15, "window_length": 120},
-         8_942_667),  # v0.3
-        ({"rezero": False, "attention_window": None, "pw_max": 9, "ip_max": 9, "sn_max": 15, "window_length": 120,
-          "condenser_width": None}, 21_322_307),  # v0.1, v0.2
+        (OLD | {"window_length": 120}, 8_942_667),  # v0.3
+        (OLD | {"window_length": 120, "condenser_width": None}, 21_322_307),  # v0.1 and v0.2
     ],
-)  # fmt: skip
+)
 def test_published_sizes(changes, num_parameters):
     config = ConsensusConfig(**changes)
     with torch.device("meta"):
@@ -283,9 +268,6 @@ def test_published_sizes(changes, num_parameters):
     assert sum(parameter.numel() for parameter in model.parameters()) == num_parameters
     assert logits.shape == (3, config.window_length, 5)
     assert "positions" not in model.state_dict()
-
-
-# Calls
 
 
 def test_calls_by_hand():
@@ -325,8 +307,9 @@ def test_predictor_computes_the_same(changes):
     assert 1e-5 < worst(half, expected) <= 2 * plain_half
 
 
-@needs_onednn
 def test_predictor_runs_by_onednn_and_by_torch(monkeypatch, caplog):
+    if reason := onednn_refusal(torch.device("cpu"), torch.float32):
+        pytest.skip(reason)
     model = random_model()
     rows = random_rows(model.config, 3)
     with caplog.at_level(logging.INFO, logger="genoformer"):
@@ -372,14 +355,6 @@ def test_predictor_keeps_its_own_weights_and_leaves_the_model():
             parameter.zero_()
     assert torch.equal(predictor(rows), found)
     assert found.any()
-
-
-def test_predictor_takes_arrays_that_cannot_be_written():
-    model = random_model()
-    rows = random_rows(model.config, 2).astype(np.int16)
-    before, rows.flags.writeable = rows.copy(), False
-    predictor = prepare_for_inference(model)
-    assert torch.equal(predictor(rows), predictor(torch.from_numpy(before)))
 
 
 def test_bad_options_are_refused():
@@ -440,16 +415,11 @@ def test_attention_weights_are_those_of_the_original(golden):
     layer.attention.register_forward_pre_hook(lambda _part, args: inputs.append(args[0]))
     with torch.no_grad():
         model(torch.from_numpy(expected["rows"][: len(shares), :, :, 0]))
-        query, key = (
-            project(inputs[0]).unflatten(-1, (2, 140)).transpose(1, 2)
-            for project in (layer.attention.query, layer.attention.key)
-        )
-        scores = query @ key.transpose(-1, -2) * 140**-0.5
-    if model.config.attention_window is not None:
-        position = torch.arange(100)
-        far = (position[:, None] - position).abs() > model.config.attention_window
-        scores = scores.masked_fill(far, -math.inf)
-    assert worst(torch.softmax(scores, -1), shares) < 5e-6
+        query, key = (split_heads(project(inputs[0]), 2) for project in (layer.attention.query, layer.attention.key))
+        one_each = torch.eye(100).expand(len(shares), 2, 100, 100)  # values that show their weights
+        for backend in ("sdpa", "product"):
+            found = attention(query, key, one_each, window=layer.attention.window, backend=backend)
+            assert worst(found, shares) < 5e-6
 
 
 def test_predictor_gives_the_probabilities_of_the_original(golden):

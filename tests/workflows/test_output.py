@@ -158,7 +158,7 @@ def test_rows_and_reads_after_the_last_commit_are_written_once(path, report, mon
 # Killed while the files get their names
 
 
-class Killed(BaseException):
+class KilledError(BaseException):
     pass
 
 
@@ -169,7 +169,7 @@ def kill_at_replace(monkeypatch, number):
     def replace_or_die(source, target):
         calls.append(target)
         if len(calls) == number:
-            raise Killed
+            raise KilledError
         replace_file(source, target)
 
     monkeypatch.setattr(os, "replace", replace_or_die)
@@ -187,7 +187,7 @@ def test_killed_between_two_names(path, report, monkeypatch, number, with_older_
     add(output, 4)
     with monkeypatch.context() as patch:
         kill_at_replace(patch, number)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             output.finish({})
         close(output)
     assert lengths_in(path) == [9] if with_older_output else not os.path.exists(path)

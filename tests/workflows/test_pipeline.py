@@ -64,7 +64,7 @@ def in_time(function, seconds=30):
     return result
 
 
-def exit_worker(*_):
+def exit_worker(raw, settings):
     os._exit(3)
 
 
@@ -125,7 +125,7 @@ def test_a_worker_that_dies_is_named(raw_molecules, settings, monkeypatch):
     monkeypatch.setattr(pipeline, "prepare_molecule", exit_worker)
     with pytest.raises(GenoformerError) as error:
         in_time(lambda: list(prepared_molecules(iter(raw_molecules), settings, 1, 2, StageSeconds())))
-    assert str(error.value) == "a pileup process died; is there enough memory? Lower --batch-zmws"
+    assert str(error.value) == "a worker process died; is there enough memory? Lower --batch-zmws or --threads"
 
 
 def test_a_worker_that_dies_between_two_molecules_is_named(raw_molecules, settings):
@@ -146,7 +146,7 @@ def test_a_worker_that_dies_between_two_molecules_is_named(raw_molecules, settin
         taken.set()
         return list(prepared)
 
-    with pytest.raises(GenoformerError, match="a pileup process died; is there enough memory"):
+    with pytest.raises(GenoformerError, match="a worker process died; is there enough memory"):
         in_time(take)
 
 

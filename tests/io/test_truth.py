@@ -1,0 +1,55 @@
+import pytest
+
+from genoformer.errors import DataError, UsageError
+from genoformer.io.bam import record_name
+from genoformer.io.truth import TruthFinder, read_truth_bed, read_truth_split
+
+
+def test_contigs_of_ccs_reads(tmp_path):
+    path = tmp_path / "truth.bed"
+    path.write_text("tig1\t10\t20\tm/1/ccs\t0.01\t-\n\ntig2\t0\t5\tm/2/ccs\n")
+    assert read_truth_bed(path) == {"m/1/ccs": "tig1", "m/2/ccs": "tig2"}
+
+
+@pytest.mark.parametrize("line", ["tig1\t10\t20", "tig1\tten\t20\tm/1/ccs"])
+def test_a_bed_line_without_its_fields(tmp_path, line):
+    path = tmp_path / "truth.bed"
+    path.write_text("tig1\t1\t2\tm/9/ccs\n" + line + "\n")
+    with pytest.raises(DataError, match=r"truth.bed line 2: .*expected contig, begin, end, CCS read name"):
+        read_truth_bed(path)
+
+
+def test_splits_by_chromosome(tmp_path):
+    path = tmp_path / "split.tsv"
+    path.write_text("a \t chr18\nb\tX\nc\tchr21\nd\t20\ne\tchrM\nf\t9\ng chr10\n")
+    assert read_truth_split(path, "human") == {
+        "a": "train", "b": "train", "c": "eval", "d": "test", "f": "train", "g": "train",
+    }  # fmt: skip
+    assert read_truth_split(path, "maize") == {"f": "eval", "g": "test"}
+
+
+def test_a_genome_without_splits(tmp_path):
+    with pytest.raises(UsageError, match="genome is 'mouse'; expected one of human, maize"):
+        read_truth_split(tmp_path / "split.tsv", "mouse")
+
+
+def test_a_split_line_of_three_fields(tmp_path):
+    path = tmp_path / "split.tsv"
+    path.write_text("a\tchr1\tchr2\n")
+    with pytest.raises(DataError, match=r"split.tsv line 1: .*expected contig and chromosome"):
+        read_truth_split(path, "human")
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match=r"none.bed: cannot be read: .*No such file"):
+        read_truth_bed(tmp_path / "none.bed")
+
+
+def test_truth_of_real_ccs_reads(shared_data):
+    folder = shared_data / "consensus" / "human_1m"
+    with TruthFinder(folder / "truth_to_ccs.bam") as truth:
+        movie = "m54238_180901_011437"
+        found = {zmw: truth.find(f"{movie}/{zmw}/ccs") for zmw in (4194375, 4194387, 4194388, 1)}
+    # ORIGIN.md: nine molecules have a truth, 4194387 has none.
+    assert [zmw for zmw, record in found.items() if record is None] == [4194387, 1]
+    assert record_name(found[4194388]) != record_name(found[4194375])
