@@ -11,8 +11,8 @@ from genoformer import __version__, assets
 from genoformer.datasets.pileup import build_pileup
 from genoformer.errors import DataError, OutputError, UsageError
 from genoformer.genome.alphabet import pileup_codes, pileup_letters, reverse_complement
-from genoformer.io.fasta import read_fasta
 from genoformer.io.bam import BamReader
+from genoformer.io.fasta import read_fasta
 from genoformer.io.subreads import CcsFinder, decode_ccs, decode_subread, iterate_molecules
 from genoformer.models.vote import vote
 from genoformer.workflows.simulate import SimulateOptions, simulate
