@@ -1,5 +1,5 @@
-"""Speed of the consensus model's forward pass: plain PyTorch against `prepare_for_inference`, and both against the
-fastest matrix product that this machine has.
+"""Speed of the consensus model: `prepare_for_inference` against plain PyTorch, and both against the fastest matrix
+product that this machine has; with --training, forward and backward instead.
 
 The baseline is `ConsensusTransformer` with every linear map by PyTorch, float32. A product's rate is the best median
 over the shapes and libraries below, measured in turns with the models. GFLOP/s count the linear maps and the pairs of
@@ -9,6 +9,7 @@ columns within the attention's band, nothing else.
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from genoformer.nn.linear import FrozenLinear, Linear, onednn_refusal
 
 MODELS = {"6 layers, ReZero": ConsensusConfig(), "5 layers, pre-norm": ConsensusConfig(num_layers=5, rezero=False)}
 PRODUCT_SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
+PRODUCTS_A_CALL = 4
+TRAINING_BATCH = 64
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -67,22 +70,28 @@ def window_gflop(config: ConsensusConfig) -> float:
     return 2e-9 * (config.num_layers * layer + condenser + length * width * NUM_SYMBOLS)
 
 
-def products(precision: Precision, device: str) -> dict[str, Callable[[], torch.Tensor]]:
-    """Square matrix products to time, by name "product <precision> <library> <size>"."""
-    calls: dict[str, Callable[[], torch.Tensor]] = {}
+def products(precision: Precision, device: str) -> dict[str, Callable[[], object]]:
+    """Square matrix products to time, by name "product <precision> <library> <size>", `PRODUCTS_A_CALL` at once."""
+
+    def several(product: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Callable[[], object]:
+        return lambda: [product(x) for _ in range(PRODUCTS_A_CALL)]
+
+    calls = {}
     for size in PRODUCT_SIZES[device]:
         x, weight = torch.randn(2, size, size, device=device).to(DTYPES[precision])
-        calls[f"product {precision} torch {size}"] = lambda x=x, weight=weight: F.linear(x, weight)
+        calls[f"product {precision} torch {size}"] = several(functools.partial(F.linear, weight=weight), x)
         if onednn_refusal(x.device, x.dtype) is None:
-            frozen = FrozenLinear(weight, num_rows=size)
-            calls[f"product {precision} onednn {size}"] = lambda x=x, frozen=frozen: frozen(x)
+            calls[f"product {precision} onednn {size}"] = several(FrozenLinear(weight, num_rows=size), x)
     return calls
 
 
 def best_product(timings: dict[str, Timing], precision: Precision) -> tuple[str, float]:
     """Library and size of the fastest product of a precision, and its GFLOP/s."""
     rates = {
-        name.removeprefix(f"product {precision} "): 2e-9 * int(name.split()[-1]) ** 3 / timing.median_s
+        name.removeprefix(f"product {precision} "): 2e-9
+        * PRODUCTS_A_CALL
+        * int(name.split()[-1]) ** 3
+        / timing.median_s
         for name, timing in timings.items()
         if name.startswith(f"product {precision}")
     }
@@ -90,40 +99,46 @@ def best_product(timings: dict[str, Timing], precision: Precision) -> tuple[str,
     return best, rates[best]
 
 
+def use_plain_linear(model: ConsensusTransformer) -> ConsensusTransformer:
+    """The model with every linear map by PyTorch."""
+    for part in model.modules():
+        if isinstance(part, Linear):
+            part.backend = "torch"
+    return model
+
+
 def measure(
     name: str, model: ConsensusTransformer, batch_size: int, precisions: list[Precision], device: str, repeats: int
 ) -> list[dict[str, object]]:
     """Rows of one model at one batch size: the baseline, then each precision."""
     rows = simulated_rows(model.config, batch_size)
-    model = model.to(device)
-    for part in model.modules():
-        if isinstance(part, Linear):
-            part.backend = "torch"
+    model = use_plain_linear(model.to(device))
     predictors = {precision: prepare_for_inference(model, precision) for precision in precisions}
 
     def baseline() -> torch.Tensor:
         with torch.inference_mode():
             return model(torch.from_numpy(rows).to(device))
 
-    calls: dict[str, Callable[[], torch.Tensor]] = {"baseline": baseline}
-    calls |= {precision: lambda predictor=predictor: predictor(rows) for precision, predictor in predictors.items()}
-    for precision in dict.fromkeys(["fp32", *precisions]):
-        calls |= products(precision, device)  # type: ignore[arg-type]
+    forward: dict[str, Callable[[], torch.Tensor]] = {"baseline": baseline}
+    forward |= {precision: functools.partial(predictor, rows) for precision, predictor in predictors.items()}
+    calls: dict[str, Callable[[], object]] = dict(forward)
+    for dtype_name in DTYPES:
+        calls |= products(dtype_name, device)
     with torch.inference_mode():
         timings = time_in_turns(calls, repeats=repeats, device=device)
         expected = baseline()
 
-    found = []
-    for kind in ("baseline", *precisions):
-        precision: Precision = "fp32" if kind == "baseline" else kind
-        logits = calls[kind]()
+    found: list[dict[str, object]] = []
+    for kind, compute in forward.items():
+        precision: Precision = "bf16" if kind == "bf16" else "fp32"
+        logits = compute()
         product, product_rate = best_product(timings, precision)
         rate = window_gflop(model.config) * batch_size / timings[kind].median_s
         differs = call_bases(logits)[0] != call_bases(expected)[0]
         found.append(
             {
                 "model": name,
-                "path": "plain PyTorch" if kind == "baseline" else predictors[kind].linear_backend,
+                "path": "plain PyTorch" if kind == "baseline" else predictors[precision].linear_backend,
                 "precision": precision,
                 "batch_size": batch_size,
                 **timings[kind].rates(batch_size, "windows_per_s"),
@@ -140,22 +155,56 @@ def measure(
     return found
 
 
+def measure_training(device: str, repeats: int) -> list[dict[str, object]]:
+    """Rows of forward and backward of the 6-layer model without dropout, in one piece and in smaller ones."""
+    name, config = next(iter(MODELS.items()))
+    config = config.model_copy(update=dict.fromkeys(("attention_dropout", "relu_dropout", "residual_dropout"), 0.0))
+    rows = torch.from_numpy(simulated_rows(config, TRAINING_BATCH)).to(device)
+    models = {"plain PyTorch": use_plain_linear(random_model(config)), "auto": random_model(config)}
+
+    def step(model: ConsensusTransformer, piece: int) -> None:
+        model.zero_grad()
+        for windows in rows.split(piece):
+            model(windows).square().mean().backward()
+
+    cases = {
+        f"{path}, {piece}": (path, piece, functools.partial(step, model.to(device).train(), piece))
+        for path, model in models.items()
+        for piece in (TRAINING_BATCH, TRAINING_BATCH // 2)
+    }
+    timings = time_in_turns({key: case[2] for key, case in cases.items()}, repeats=repeats, warmup=1, device=device)
+    return [
+        {
+            "model": f"{name}, forward and backward in pieces of {piece}",
+            "path": path,
+            "precision": "fp32",
+            "batch_size": TRAINING_BATCH,
+            **timings[key].rates(TRAINING_BATCH, "windows_per_s"),
+            "speedup": f"{timings[next(iter(cases))].median_s / timings[key].median_s:.2f}",
+            "repeats": repeats,
+        }
+        for key, (path, piece, _) in cases.items()
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
-    parser.add_argument("--batch-sizes", nargs="+", type=int, help="windows a call; default 64 256, on a GPU 256 2048")
+    parser.add_argument(
+        "--batch-sizes", nargs="+", type=int, help="windows a call; default 32 64 256, on a GPU 256 2048"
+    )
     parser.add_argument("--model", type=Path, help="a trained model instead of the random ones")
+    parser.add_argument("--training", action="store_true", help="time forward and backward instead")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--out", type=Path, default=RESULTS / "consensus_model.csv")
     options = parser.parse_args()
-    if options.model is None:
-        models = {name: random_model(config) for name, config in MODELS.items()}
-    else:
+    models = {name: random_model(config) for name, config in MODELS.items()}
+    if options.model is not None:
         models = {options.model.name: load_model(options.model)}
-    rows = []
-    for name, model in models.items():
-        for batch_size in options.batch_sizes or ([64, 256] if options.device == "cpu" else [256, 2048]):
+    rows = measure_training(options.device, options.repeats) if options.training else []
+    for name, model in {} if options.training else models.items():
+        for batch_size in options.batch_sizes or ([32, 64, 256] if options.device == "cpu" else [256, 2048]):
             rows += measure(name, model, batch_size, options.precision, options.device, options.repeats)
     print_table(rows)
     write_rows(options.out, rows, device=options.device)

@@ -73,7 +73,7 @@ def run_command(options: CorrectOptions, repeats: int) -> tuple[list[dict[str, A
     words = [sys.executable, "-m", "genoformer.cli.main", "consensus", "correct", options.subreads, options.ccs]
     words += ["-o", options.output, "-m", options.model, "--precision", options.precision, "--min-quality", "0"]
     words += ["--skip-windows-above", str(options.skip_windows_above), "--quiet"]
-    words += ["--device", options.device] if options.device else []
+    words += ["--device", options.device] if options.device and options.model != VOTE else []
     summaries, seconds, memory = [], [], []
     for _ in range(repeats):
         finished = run_measured(words)

@@ -120,9 +120,8 @@ def _cpu() -> str:
     family = ""
     info = Path("/proc/cpuinfo")
     if info.exists():
-        values = dict(
-            tuple(part.strip() for part in line.split(":", 1)) for line in info.read_text().splitlines() if ":" in line
-        )
+        lines = (line.partition(":") for line in info.read_text().splitlines())
+        values = {key.strip(): value.strip() for key, _, value in lines}
         name = values.get("model name", name)
         family = f" (family {values['cpu family']}, model {values['model']})" if "cpu family" in values else ""
     return f"{name}{family}, {len(os.sched_getaffinity(0))} cores"

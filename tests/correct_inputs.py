@@ -19,6 +19,8 @@ from genoformer.io.subreads import CcsRead
 from genoformer.models.checkpoint import save_checkpoint
 from genoformer.models.consensus import ConsensusTransformer
 from genoformer.models.convert import convert_deepconsensus
+from genoformer.workflows.correct import correct
+from genoformer.workflows.correct_options import CorrectOptions
 from genoformer.workflows.prepare import Calls, PreparedMolecule
 from tests.bam_builder import REVERSE, Read, bgzf, ccs_read, subread, write_bam
 
@@ -131,6 +133,12 @@ def bam_records(path: str | Path) -> list[dict[str, Any]]:
 
 def records(path: str | Path) -> list[Any]:
     return bam_records(path) if str(path).endswith(".bam") else fastq_records(path)
+
+
+def run_correct(inputs: Inputs, output: str | Path, **options: Any) -> dict[str, Any]:
+    """The summary of a run in this process, without a quality filter unless one is asked for."""
+    options = {"min_quality": 0, "threads": 1, **options}
+    return correct(CorrectOptions(str(inputs.subreads), str(inputs.ccs), str(output), **options))
 
 
 def as_molecule(

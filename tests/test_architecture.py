@@ -22,7 +22,9 @@ NOWHERE: tuple[str, ...] = ()
 CONFINED = {
     "Bio": ("genoformer.io",),
     "Bio.Align": ("genoformer.io", "genoformer.nn.metrics"),
+    "edlib": ("genoformer.io.aligner",),
     "h5py": ("genoformer.io",),
+    "mappy": ("genoformer.io.aligner",),
     "pyBigWig": ("genoformer.io",),
     "pyfaidx": ("genoformer.io",),
     "pysam": ("genoformer.io",),

@@ -1,13 +1,14 @@
-"""`genoformer consensus`: correct, join, filter and simulate reads."""
+"""`genoformer consensus`: align, correct, join, filter and simulate reads; examples for training."""
 
 from __future__ import annotations
 
-import logging
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+
+from genoformer.cli.consensus_align import ALIGN_HELP, align
+from genoformer.cli.terminal import Progress, parse_range, parse_shard, set_up_log
 
 app = typer.Typer(help="Corrected consensus reads from PacBio subreads.", no_args_is_help=True)
 
@@ -22,7 +23,8 @@ _CORRECT_HELP = (
     "of the CCS file; reads come in the order of the subreads file.\n\n"
     "Subreads that are unmapped, secondary or supplementary are left out and counted. A molecule without subreads "
     "fails: see --on-fail. CCS reads to which no record of the subreads file belongs are not part of the run. Subreads "
-    "without pw, ip or sn tags are an error, except for 'vote'."
+    "without pw, ip or sn tags are an error, except for 'vote'. The exit code is 0 also where no read passes the "
+    "filters; the counts say so."
 )
 
 
@@ -86,14 +88,16 @@ def correct(
         threads=threads, device=device, precision=precision, skip_windows_above=skip_windows_above,
         min_quality=min_quality, min_length=min_length, max_base_quality=max_base_quality, calibration=calibration,
         ccs_calibration=ccs_calibration, ins_trim=ins_trim, smart_windows=smart_windows, limit=limit,
-        shard=None if shard is None else _parse_shard(shard), resume=resume, on_fail=on_fail, report=report,
+        shard=None if shard is None else parse_shard(shard), resume=resume, on_fail=on_fail, report=report,
     )  # fmt: skip
-    _set_up_log(quiet)
-    with _Progress(hidden=quiet) as progress:
+    set_up_log(quiet)
+    with Progress(hidden=quiet) as progress:
         summary = run(options, progress.update)
     if not quiet:
         typer.echo(_describe(summary), err=True)
 
+
+app.command(help=ALIGN_HELP)(align)
 
 _JOIN_HELP = (
     "Put finished shards together: the records of an unsharded run, in its order.\n\n"
@@ -119,7 +123,8 @@ def join(
 
 _FILTER_HELP = (
     "Keep reads by the Phred of their mean error probability.\n\n"
-    "It is computed from the base qualities; the rq tag of a BAM file may be older than they are and plays no part."
+    "It is computed from the base qualities; the rq tag of a BAM file may be older than they are and plays no part. "
+    "From BAM to BAM, records and header stay as they are."
 )
 
 
@@ -167,7 +172,7 @@ def examples(
     summary = make_examples(
         ExamplesOptions(
             subreads, ccs, truth_to_ccs, truth_bed, truth_split, output, genome, max_passes, window_length, ins_trim,
-            smart_windows, limit, _parse_shard(shard), num_workers=threads - 1,
+            smart_windows, limit, parse_shard(shard), num_workers=threads - 1,
         )
     )  # fmt: skip
     counts = ", ".join(f"{summary.get(f'n_examples_{split}', 0):,} {split}" for split in ("train", "eval", "test"))
@@ -197,33 +202,13 @@ def simulate(
     from genoformer.workflows.simulate import SimulateOptions
     from genoformer.workflows.simulate import simulate as run
 
-    min_passes, max_passes = _parse_range(passes, "--passes")
-    min_length, max_length = _parse_range(length, "--length")
+    min_passes, max_passes = parse_range(passes, "--passes")
+    min_length, max_length = parse_range(length, "--length")
     summary = run(SimulateOptions(output, seed, zmws, min_passes, max_passes, min_length, max_length, genome, movie))
     typer.echo(
         f"{summary.num_zmws:,} ZMWs, {summary.num_subreads:,} subreads of {summary.num_subread_bases:,} bases, "
         f"{summary.num_draft_errors:,} draft errors in {summary.num_truth_bases:,} bp",
         err=True,
-    )
-
-
-def _parse_range(text: str, flag: str) -> tuple[int, int]:
-    least, dash, most = text.partition("-")
-    if not (dash and least.isdecimal() and most.isdecimal()):
-        raise typer.BadParameter(f"'{text}'; expected least-most, for instance 3-12", param_hint=flag)
-    return int(least), int(most)
-
-
-def _parse_shard(text: str) -> tuple[int, int]:
-    index, slash, count = text.partition("/")
-    if not (slash and index.isdecimal() and count.isdecimal()):
-        raise typer.BadParameter(f"'{text}'; expected i/N, for instance 3/100", param_hint="--shard")
-    return int(index), int(count)
-
-
-def _set_up_log(quiet: bool) -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING if quiet else logging.INFO, format="genoformer: %(message)s"
     )
 
 
@@ -238,34 +223,3 @@ def _describe(summary: dict[str, Any]) -> str:
     if seconds:
         lines[-1] += f" in {seconds:,.1f} s"
     return "\n".join(f"genoformer: {line}" for line in lines)
-
-
-class _Progress:
-    """A progress bar on stderr, only where that is a terminal."""
-
-    def __init__(self, hidden: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.completed:,.0f} % of the subreads"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[molecules]:,} molecules"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=hidden or not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=100, molecules=0)
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
-
-    def update(self, num_molecules: int, part: float) -> None:
-        self._bar.update(self._task, completed=100 * part, molecules=num_molecules)

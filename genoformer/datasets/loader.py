@@ -7,16 +7,18 @@ the number of training processes, never on the number of loader workers.
 from __future__ import annotations
 
 import atexit
+import copy
 import logging
 import signal
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from genoformer.errors import CheckpointError, GenoformerError, UsageError
 
@@ -43,7 +45,8 @@ class Draws:
 class ExampleSource(Protocol):
     """Examples by index, as a task's dataset has them.
 
-    It is copied into loader workers: it can be pickled, and opens its files on the first read in each process.
+    Loader workers read from a copy (`copy.copy`, and by pickle where processes are not forked): files are opened by
+    whoever reads first and are no part of the state that is copied.
     """
 
     def __len__(self) -> int:
@@ -55,6 +58,24 @@ class ExampleSource(Protocol):
         Args:
             draws: for augmentation; None where nothing may be drawn: in evaluation.
         """
+
+
+class Stacked:
+    """A source from a dataset that has its examples one by one, each a dict of tensors or arrays of one shape."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]  # torch's Dataset promises no length
+
+    def read_batch(self, indices: np.ndarray, draws: Draws | None) -> Batch:
+        """The examples at `indices`, stacked; without augmentation."""
+        items = [self.dataset[index] for index in indices.tolist()]
+        return {name: torch.stack([torch.as_tensor(item[name]) for item in items]) for name in items[0]}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"dataset": copy.copy(self.dataset)}  # without its open files
 
 
 class Place(NamedTuple):
@@ -128,7 +149,7 @@ class Loader:
         """Epochs so far, with the fraction of the present one."""
         return self.place.epoch + self.place.position / (self.batches_per_epoch * self._stride)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         """Batches from the present place on; `place` counts a batch once it is handed out."""
         for key, batch in _read_ahead(self.source, self._keys(), self.num_workers, self.pin_memory):
             self.place = key.after
@@ -234,17 +255,19 @@ def _read_ahead(
     source: ExampleSource, keys: Iterator[_Key], num_workers: int, pin_memory: bool
 ) -> Iterator[tuple[_Key, Batch]]:
     """The batches of `keys`, in their order; workers are stopped when the iterator is closed, or as Python exits."""
-    loader = DataLoader(
-        _Reader(source),
-        sampler=_Keys(keys),
-        batch_size=None,  # a key is a batch
-        num_workers=num_workers,
-        pin_memory=pin_memory,
-        collate_fn=_as_it_is,
-        worker_init_fn=_leave_signals_to_the_parent,
-        generator=torch.Generator(),  # torch's own draw must not touch the random state of training
-    )
-    held = [iter(loader)]  # dropping it stops the workers
+    with warnings.catch_warnings():  # more workers than cores is for the user to decide
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        loader = DataLoader(
+            _Reader(source),
+            sampler=_Keys(keys),
+            batch_size=None,  # a key is a batch
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            collate_fn=_as_it_is,
+            worker_init_fn=_start_worker,
+            generator=torch.Generator(),  # torch's own draw must not touch the random state of training
+        )
+        held = [iter(loader)]  # dropping it stops the workers
     atexit.register(held.clear)  # before multiprocessing's own hook, which would wait for them
     try:
         while True:
@@ -264,7 +287,11 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """Slurm signals every process of a job; a worker that died of it would keep the parent from saving."""
+def _start_worker(worker: int) -> None:
+    """Leaves signals to the parent, which Slurm signals too and which saves; opens files anew."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    info = get_worker_info()
+    assert info is not None  # this is a worker
+    reader: Any = info.dataset
+    reader.source = copy.copy(reader.source)

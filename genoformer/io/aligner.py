@@ -2,7 +2,7 @@
 
 minimap2 clips the noisy ends of a read. Each end is therefore followed on, as far as the shorter of read and CCS goes,
 where at most 45 % of it differ; `refine_alignment` then takes off what is noise. Where minimap2 finds nothing, edlib
-looks for the whole read in the CCS (or the whole CCS in the read) on both strands.
+looks for the whole read in the CCS (or the whole CCS in the read) on both strands; at most 30 % may differ.
 
 edlib's time grows with length times distance, so it aligns the stretches between long exact matches of minimap2's
 alignment one by one: four times as fast, and on 92 real subreads the same edit distance, 124,565 in all.
@@ -28,11 +28,12 @@ from genoformer.genome.edit_path import LocalAlignment, parse_cigar, refine_alig
 from genoformer.genome.gapped import CIGAR_DELETION, CIGAR_EQUAL, CIGAR_INSERTION
 
 PACKAGES = ("mappy", "edlib")
-MIN_SEARCHED_BASES = 50  # a shorter read is found by chance
+MIN_SEARCHED_BASES = 50
 
 _PRESET = "map-pb"
 _EXTENDED_CIGAR = 0x4000000  # minimap2's --eqx
-_MAX_DIFFERENCE_PERCENT = 45  # of a flank, or of a read that minimap2 does not place; unrelated sequences: about 50
+_MAX_FLANK_DIFFERENCE_PERCENT = 45  # unrelated sequences of 1,000 bases: 47 at the least
+_MAX_READ_DIFFERENCE_PERCENT = 30  # the best place of an unrelated read in 20 kb: 34 at the least for 50 bases
 _FLANK_SLACK_BASES = 20
 _ANCHOR_BASES = 20  # in a row, all equal
 _ANCHOR_SPACING_BASES = 1000
@@ -125,7 +126,7 @@ class CcsAligner:
             return 0, 0
         short, long = (read, ref) if len(read) <= len(ref) else (ref, read)
         long = long[: size + size // 2 + _FLANK_SLACK_BASES]
-        found = self._edit_distance(short, long, "SHW", "locations", size * _MAX_DIFFERENCE_PERCENT // 100)
+        found = self._edit_distance(short, long, "SHW", "locations", size * _MAX_FLANK_DIFFERENCE_PERCENT // 100)
         if found["editDistance"] < 0:
             return 0, 0
         num_long = found["locations"][0][1] + 1
@@ -136,7 +137,7 @@ class CcsAligner:
         size = min(len(subread), len(self._ccs))
         if size < MIN_SEARCHED_BASES:
             return None
-        best, most = None, size * _MAX_DIFFERENCE_PERCENT // 100
+        best, most = None, size * _MAX_READ_DIFFERENCE_PERCENT // 100
         for is_reverse, read in ((False, subread), (True, flipped)):
             is_within = len(read) <= len(self._ccs)
             query, target = (read, self._ccs) if is_within else (self._ccs, read)

@@ -196,14 +196,20 @@ class BamReader:
         magic = self._exactly(4, "the magic")
         if magic != b"BAM\1":
             raise AlignmentError(f"{self.path}: starts with {magic!r}; expected a BAM file")
-        text = self._exactly(self._count("the header's length", MAX_HEADER_BYTES), "the header").rstrip(b"\0")
+        text = self._exactly(self._count("the header's length", MAX_HEADER_BYTES), "the header")
         num_references = self._count("the number of references", MAX_REFERENCES)
         names, ends = bytearray(), array("q", [0])
         for _ in range(num_references):
             names += self._exactly(self._count("a reference name's length", MAX_NAME_BYTES) + 4, "a reference")[:-4]
             ends.append(len(names))
         self._check_names(names, np.frombuffer(ends, np.int64))
-        return BamHeader(text.decode("utf-8", "replace"), bytes(names), np.array(ends, dtype=np.int64))
+        self._header_bytes = 12 + len(text) + len(names) + 8 * num_references
+        return BamHeader(text.rstrip(b"\0").decode("utf-8", "replace"), bytes(names), np.array(ends, dtype=np.int64))
+
+    def binary_header(self) -> bytes:
+        """The whole header, magic and references included, as it is in the file; `seek` afterwards."""
+        self._file.seek(0)
+        return self._file.read(self._header_bytes)
 
     def _check_names(self, names: bytearray, ends: np.ndarray) -> None:
         letters = np.frombuffer(names, np.uint8)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterator
-from itertools import batched
 from pathlib import Path
 from types import TracebackType
 
@@ -19,10 +18,7 @@ from genoformer.errors import AlignmentError
 from genoformer.io.bam import FLAG_UNMAPPED, BamReader, BamRecord, record_flag, record_name
 from genoformer.io.subreads import zmw_key
 
-STRANDS = ("fwd", "rev")
-
 _CCS_SUFFIX = re.compile(rb"/ccs(?:/fwd|/rev)?\Z")
-_NAMES_A_PIECE = 10_000
 
 
 class CcsTable:
@@ -102,10 +98,8 @@ class CcsTable:
 
     def find(self, key: bytes) -> list[int]:
         """Numbers of the CCS reads of a `movie/hole`, in file order: none, one, or one a strand."""
-        first, end = np.searchsorted(self._hashes, hash(key), side="left"), np.searchsorted(
-            self._hashes, hash(key), side="right"
-        )
-        indices = sorted(self._order[first:end].tolist())
+        first, end = (np.searchsorted(self._hashes, hash(key), side=side) for side in ("left", "right"))
+        indices = self._order[first:end].tolist()
         return [index for index in indices if zmw_key(self._name(index), self.path) == key]
 
     def record(self, index: int) -> bytes:
@@ -117,7 +111,6 @@ class CcsTable:
             raise AlignmentError(f"{self.path}: changed while it was read")
         return record
 
-    def references(self) -> Iterator[list[tuple[bytes, int]]]:
-        """Names and lengths in order, in pieces of bounded size."""
-        for indices in batched(range(len(self)), _NAMES_A_PIECE):
-            yield [(self._name(index), self._lengths[index]) for index in indices]
+    def __iter__(self) -> Iterator[tuple[bytes, int]]:
+        """Name and length of each CCS read."""
+        return ((self._name(index), length) for index, length in enumerate(self._lengths))

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import os
+import struct
 import sys
 import zlib
 from collections.abc import Iterator
@@ -124,17 +125,17 @@ class ReadWriter:
 
     Args:
         path: file name, or '-' for FASTQ on stdout.
-        header: SAM header text, for BAM.
+        header: SAM header text, or a whole binary header, for BAM.
         resume_at: bytes of a partial file to keep.
     """
 
-    def __init__(self, path: str, header: str = "", resume_at: int | None = None) -> None:
+    def __init__(self, path: str, header: str | bytes = "", resume_at: int | None = None) -> None:
         self.format = output_format(path)
         self._file = None if path == STDOUT else PartialFile(path, resume_at)
         raw = sys.stdout.buffer if self._file is None else self._file.raw
         self._sink: _Sink = raw if self.format == FASTQ else bgzf.BgzfWriter(fileobj=raw)
         if self.format == BAM and resume_at is None:
-            self._sink.write(encode_header(header))
+            self._sink.write(header if isinstance(header, bytes) else encode_header(header))
             self._sink.flush()  # the header ends a block, so that files can be joined without decompressing
 
     def write(self, read: OutputRead) -> None:
@@ -145,6 +146,10 @@ class ReadWriter:
         else:
             quals = (read.quals + 33).astype(np.uint8).tobytes()
             self._sink.write(b"@%s\n%s\n+\n%s\n" % (read.name.encode(), read.sequence, quals))
+
+    def write_record(self, record: bytes) -> None:
+        """Writes a raw BAM record as it is, to a BAM file."""
+        self._sink.write(struct.pack("<i", len(record)) + record)
 
     def commit(self) -> int:
         """Makes the reads written so far durable; returns the bytes they take."""
@@ -206,7 +211,9 @@ def header_with_program(text: str, version: str, command: str, description: str)
         command: command line without paths or flags that cannot change a record.
     """
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("@SQ")]
-    first_hd = next((line for line in lines if line.startswith("@HD")), "@HD\tVN:1.6\tSO:unknown")
+    first_hd = next((line for line in lines if line.startswith("@HD")), "@HD\tVN:1.6")
+    kept = [field for field in first_hd.split("\t") if not field.startswith(("SO:", "GO:", "SS:"))]
+    first_hd = "\t".join([*kept[:2], "SO:unknown", *kept[2:]])  # the order is that of the subreads
     rest = list(dict.fromkeys(line for line in lines if not line.startswith("@HD")))
     programs = [dict(part.split(":", 1) for part in line.split("\t")[1:] if ":" in part)
                 for line in rest if line.startswith("@PG")]  # fmt: skip
@@ -238,9 +245,18 @@ def _read_bam(path: Path) -> Iterator[OutputRead]:
     with BamReader(path) as reader:
         for raw in reader:
             record = BamRecord(raw, path)
-            if record.quals is None:
-                raise AlignmentError(f"{path}: read {record.name} has no qualities")
-            yield OutputRead(record.name, record.sequence, record.quals)
+            yield OutputRead(record.name, record.sequence, quals_of(record, path))
+
+
+def quals_of(record: BamRecord, path: str | Path) -> np.ndarray:
+    """Base qualities of a record that must have them.
+
+    Raises:
+        AlignmentError: it has none.
+    """
+    if record.quals is None:
+        raise AlignmentError(f"{path}: read {record.name} has no qualities")
+    return record.quals
 
 
 def _read_fastq(path: Path) -> Iterator[OutputRead]:

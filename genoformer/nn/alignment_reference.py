@@ -84,10 +84,10 @@ def reference_posterior(probs: Tensor, labels: Tensor, *, deletion_cost: float, 
     """d loss / d S of each example, [B, M, L]; rows beyond a label's bases are zero."""
     bases, lengths = remove_label_gaps(labels)
     costs = column_costs(probs.detach())
+    if not labels.shape[1]:
+        return costs.new_zeros(labels.shape[0], 0, probs.shape[1])
     with torch.enable_grad():
         substitution = substitution_costs(costs, bases).requires_grad_()
-        loss = align(
-            substitution, costs[..., GAP], lengths, deletion_cost=deletion_cost, temperature=temperature
-        )
+        loss = align(substitution, costs[..., GAP], lengths, deletion_cost=deletion_cost, temperature=temperature)
         (posterior,) = torch.autograd.grad(loss.sum(), substitution, materialize_grads=True)
     return posterior

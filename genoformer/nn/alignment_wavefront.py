@@ -4,6 +4,10 @@ Cell (i, j) of the table (i bases aligned to j columns) lies on anti-diagonal k 
 last dimension, so that the cells i = low .. high of an anti-diagonal are one block of memory, and what belongs to
 columns is kept in reverse order, so that column j = k - i runs forward with i too. The weights of the soft minimum are
 saved on the way forward and the way back only multiplies by them: a recomputation from float32 values loses 1e-3.
+
+Values of the table are float64: a weight depends on the difference of two values over the temperature, and float32
+would round values of some hundred nats by as much as 1e-4 of a weight at a temperature of 0.1. The weights themselves,
+and all that the way back adds up, have the dtype of the input.
 """
 
 from __future__ import annotations
@@ -35,16 +39,11 @@ class AlignmentResult:
 
 @dataclass(frozen=True)
 class _Columns:
-    """The prediction, prepared.
-
-    The cheapest class of a column is made free, and what that takes away is `floor`. Every alignment visits every
-    column once, so no weight changes, and values stay small enough for float32 to tell them apart.
-    """
+    """The prediction, prepared."""
 
     total: Tensor  # sum of a column's probabilities, [L, B]
     renormalised: Tensor  # [5, L, B]
-    cost: Tensor  # above the column's floor, over the temperature; columns reversed, [5, L, B]
-    floor: Tensor  # of all columns together, [B]
+    cost: Tensor  # over the temperature, float64; columns reversed, [5, L, B]
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class _Table:
         """The weights of an anti-diagonal's cells, a view [3, cells, B]; scratch space where they are not kept."""
         size = diagonal.high - diagonal.low + 1
         if self.weights is None:
-            return self.columns.cost.new_empty(NUM_MOVES, size, self.batch)
+            return self.columns.total.new_empty(NUM_MOVES, size, self.batch)
         start = NUM_MOVES * diagonal.start
         return self.weights[start : start + NUM_MOVES * size].view(NUM_MOVES, size, self.batch)
 
@@ -86,10 +85,8 @@ def _prepare(probs: Tensor, temperature: float | None) -> _Columns:
     columns = probs.permute(2, 1, 0).contiguous()  # [5, L, B]
     total = columns.sum(dim=0)  # [L, B]
     renormalised = columns / total  # [5, L, B]
-    cost = renormalised.clamp(MIN_PROB, 1 - MIN_PROB).log_().neg_()  # [5, L, B]
-    floor = cost.amin(dim=0)  # [L, B]
-    cost = cost.sub_(floor).div_(temperature or 1.0).flip(1)  # [5, L, B]
-    return _Columns(total, renormalised, cost, floor.sum(dim=0))
+    cost = renormalised.clamp(MIN_PROB, 1 - MIN_PROB).double().log_().div_(-(temperature or 1.0))  # [5, L, B]
+    return _Columns(total, renormalised, cost.flip(1))
 
 
 def _diagonals(num_bases: int, num_columns: int) -> list[_Diagonal]:
@@ -126,7 +123,7 @@ def _skewed_substitution_costs(table: _Table) -> Tensor:
 
 
 def _forward(table: _Table, deletion: float) -> Tensor:
-    """V[s, L] over the temperature, [B]; fills `table.weights` unless that is None."""
+    """V[s, L] over the temperature, [B] float64; fills `table.weights` unless that is None."""
     num_bases, num_columns = table.num_bases, table.num_columns
     insertion = table.columns.cost[GAP]  # reversed, [L, B]
     substitution = _skewed_substitution_costs(table)
@@ -135,13 +132,14 @@ def _forward(table: _Table, deletion: float) -> Tensor:
     last[0] = top[num_columns]
     before, previous, current = insertion.new_empty(3, num_bases + 1, table.batch).unbind()  # diagonals k - 2, k - 1, k
     before[0], previous[0], previous[1:2] = 0.0, top[1], deletion
+    scratch = insertion.new_empty(NUM_MOVES, min(num_bases, num_columns), table.batch)
     for cells in table.diagonals:
         k, low, high = cells.k, cells.low, cells.high
-        moves = table.saved(cells)  # [3, cells, B]
+        moves = scratch[:, : high - low + 1]  # [3, cells, B]
         torch.add(before[low - 1 : high], substitution[k, low : high + 1], out=moves[0])
         torch.add(previous[low : high + 1], insertion[table.reversed_columns(cells)], out=moves[1])
         torch.add(previous[low - 1 : high], deletion, out=moves[2])
-        _minimum_and_weights_(moves, current[low : high + 1], table)
+        _write_minimum_and_weights(moves, current[low : high + 1], table.saved(cells), table.temperature)
         if low == 1 and k <= num_columns:
             current[0] = top[k]
         if high < num_bases:
@@ -152,19 +150,17 @@ def _forward(table: _Table, deletion: float) -> Tensor:
     return last.gather(0, table.lengths[None])[0]  # [B]
 
 
-def _minimum_and_weights_(moves: Tensor, value: Tensor, table: _Table) -> None:
-    """Writes the minimum of the three moves into `value` and their weights over the moves, if they are kept."""
+def _write_minimum_and_weights(moves: Tensor, value: Tensor, weights: Tensor, temperature: float | None) -> None:
+    """Writes the minimum of three moves, [cells, B], and the weight of each, [3, cells, B]."""
     least = moves.amin(dim=0)  # [cells, B]
-    if table.temperature is None:
+    if temperature is None:
         value.copy_(least)
-        if table.weights is not None:
-            attained = (moves == least).to(moves.dtype)  # [3, cells, B]
-            torch.div(attained, attained.sum(dim=0), out=moves)
+        attained = (moves == least).to(weights.dtype)  # [3, cells, B]
+        torch.div(attained, attained.sum(dim=0), out=weights)
         return
-    torch.sub(least, moves, out=moves).exp_()
-    total = moves.sum(dim=0)  # [cells, B]
-    if table.weights is not None:
-        moves.div_(total)
+    torch.sub(least, moves, out=weights).exp_()
+    total = weights.sum(dim=0)  # [cells, B]
+    weights.div_(total)
     torch.sub(least, total.log_(), out=value)
 
 
@@ -233,7 +229,7 @@ def solve_by_wavefront(
     table = _Table(columns, *remove_label_gaps(labels), temperature)
     if gradient or posterior:
         table.weights = probs.new_empty(NUM_MOVES * table.num_bases * table.num_columns, table.batch)
-    loss = _forward(table, deletion_cost / (temperature or 1.0)) * (temperature or 1.0) + columns.floor  # [B]
+    loss = _forward(table, deletion_cost / (temperature or 1.0)).mul_(temperature or 1.0).to(probs.dtype)  # [B]
     if table.weights is None:
         return AlignmentResult(loss)
     emitted = _backward_(table)  # [5, L, B]

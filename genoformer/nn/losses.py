@@ -4,6 +4,8 @@
     wavefront   plain torch, an anti-diagonal and all examples at a time; everywhere
     native      C++ compiled on first use, sixteen examples a vector; CPU
     triton      one launch for loss and gradient; CUDA
+
+All but the reference give the gradient in the pass that computes the loss, from saved softmin weights.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ import torch
 from torch import Tensor
 
 from genoformer.errors import UsageError
-from genoformer.nn.alignment_reference import MIN_PROB, NUM_CLASSES, reference_loss, reference_posterior
+from genoformer.nn.alignment_reference import NUM_CLASSES, reference_loss, reference_posterior
 from genoformer.nn.alignment_wavefront import AlignmentResult, solve_by_wavefront
 
 Backend = Literal["auto", "reference", "wavefront", "native", "triton"]
 Reduction = Literal["none", "mean", "sum"]
 
-_LARGEST_VALUE = 1e30  # of a table cell over the temperature; float32 still adds to it without overflow
+_LOWEST_TEMPERATURE = 1e-6  # in nats; below, float32 probabilities do not tell it from the minimum
 
 logger = logging.getLogger(__name__)
 
@@ -111,11 +113,11 @@ def _check(probs: Tensor, labels: Tensor, deletion_cost: float, temperature: flo
         raise UsageError(f"deletion_cost is {deletion_cost}; expected a finite number, 0 or more")
     if temperature is None:
         return
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise UsageError(f"temperature is {temperature}; expected a finite number above 0, or None for the minimum")
-    largest = -math.log(MIN_PROB) * probs.shape[1] + deletion_cost * labels.shape[1]
-    if largest > _LARGEST_VALUE * temperature:
-        raise UsageError(f"temperature {temperature} is too small for float32; pass None for the minimum")
+    if not (math.isfinite(temperature) and temperature >= _LOWEST_TEMPERATURE):
+        raise UsageError(
+            f"temperature is {temperature}; expected a finite number of {_LOWEST_TEMPERATURE} or more, or None for "
+            f"the minimum"
+        )
 
 
 def _check_symbols(labels: Tensor) -> None:
@@ -211,7 +213,7 @@ def alignment_loss(
             of which no gradient flows. Half precision is computed in float32; any strides.
         labels: [B, M], whole numbers, 0 for a gap, 1 .. 4 for a base; gaps are left out of the alignment.
         deletion_cost: in nats.
-        temperature: of the soft minimum, in nats; None for the minimum, whose gradient is shared equally by the moves
+        temperature: of the soft minimum, in nats, 1e-6 or more; None for the minimum, whose gradient is shared equally by the moves
             into a cell that attain it.
         reduction: "none" for [B], or the "mean" or "sum" over examples.
         backend: see `choose_backend`.

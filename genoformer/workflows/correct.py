@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,8 @@ def correct(options: CorrectOptions, on_progress: Callable[[int, float], None] |
         streaming_began = time.perf_counter()
         try:
             molecules = _raw_molecules(options, subreads, ccs, output)
-            _run(options, settings, predictor, molecules, output, seconds, _progress(on_progress, subreads))
+            writer = _MoleculeWriter(options.on_fail, settings, output, seconds, _progress(on_progress, subreads))
+            _run(options, predictor, molecules, writer)
         except BaseException:
             output.abandon()
             raise
@@ -103,16 +106,60 @@ def _first_zmws(molecules: Iterator[RawMolecule], num_zmws: int) -> Iterator[Raw
         num_zmws -= molecule.next_offset is not None
 
 
+@dataclass
+class _MoleculeWriter:
+    """Stitches molecules and writes what became of them, in order."""
+
+    on_fail: str
+    settings: StitchSettings
+    output: CorrectedOutput
+    seconds: StageSeconds
+    on_progress: Callable[[int, int | None], None]
+    _is_broken: bool = False
+
+    def write(self, molecule: PreparedMolecule, calls: Calls) -> None:
+        """Writes one molecule; nothing after one that could not be written, or the output would have a hole."""
+        if self._is_broken:
+            return
+        self._is_broken = True
+        began = time.perf_counter()
+        stitched = stitch(molecule, calls, self.settings)
+        read = None
+        if stitched.outcome is Outcome.SUCCESS:
+            read = corrected_read(molecule, stitched)
+        elif self.on_fail == "ccs":
+            read = ccs_read(molecule, self.settings)
+        self.output.add(molecule, stitched, read)
+        self._is_broken = False
+        self.seconds.write += time.perf_counter() - began
+        self.on_progress(self.output.counts.molecules, molecule.next_offset)
+
+
 def _run(
-    options: CorrectOptions,
-    settings: StitchSettings,
-    predictor: Predictor,
-    molecules: Iterator[RawMolecule],
-    output: CorrectedOutput,
-    seconds: StageSeconds,
-    progress: Callable[[int, int | None], None],
+    options: CorrectOptions, predictor: Predictor, molecules: Iterator[RawMolecule], writer: _MoleculeWriter
 ) -> None:
-    prepare = PrepareSettings(
+    """Takes the molecules through preparation, model and writer, which work at the same time."""
+    config, seconds = predictor.config, writer.seconds
+    shape = (predictor.batch_size, config.num_rows, config.window_length)
+    batches = WindowBatches(predictor.predict or _no_model, shape, seconds)
+    settings = _prepare_settings(options, predictor)
+    prepared = prepared_molecules(molecules, settings, predictor.num_workers, options.batch_zmws, seconds)
+    with ThreadPoolExecutor(1, thread_name_prefix="writer") as thread:
+        unwritten: deque[Future[None]] = deque()
+        try:
+            for molecule, calls in batches.called(prepared):
+                unwritten.append(thread.submit(writer.write, molecule, calls))
+                if len(unwritten) >= _MAX_UNWRITTEN:
+                    unwritten.popleft().result()
+        finally:
+            prepared.close()
+            wait(unwritten)  # what the model has called is written, also on the way out
+        for future in unwritten:
+            future.result()
+
+
+def _prepare_settings(options: CorrectOptions, predictor: Predictor) -> PrepareSettings:
+    return PrepareSettings(
         Path(options.subreads),
         Path(options.ccs),
         predictor.config,
@@ -121,40 +168,6 @@ def _run(
         max_insertion=options.ins_trim,
         smart_windows=options.smart_windows,
     )
-    config = predictor.config
-    shape = (predictor.batch_size, config.num_rows, config.window_length)
-    batches = WindowBatches(predictor.predict or _no_model, shape, seconds)
-    prepared = prepared_molecules(molecules, prepare, predictor.num_workers, options.batch_zmws, seconds)
-    failed: list[str] = []  # the molecule being written, or that could not be
-
-    def write(molecule: PreparedMolecule, calls: Calls) -> None:
-        if failed:  # what follows a molecule that is missing must not be written
-            return
-        failed.append(molecule.ccs.name)
-        began = time.perf_counter()
-        stitched = stitch(molecule, calls, settings)
-        read = None
-        if stitched.outcome is Outcome.SUCCESS:
-            read = corrected_read(molecule, stitched)
-        elif options.on_fail == "ccs":
-            read = ccs_read(molecule, settings)
-        output.add(molecule, stitched, read)
-        failed.clear()
-        seconds.write += time.perf_counter() - began
-        progress(output.counts.molecules, molecule.next_offset)
-
-    with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
-        unwritten: list[Future[None]] = []
-        try:
-            for molecule, calls in batches.called(prepared):
-                unwritten.append(writer.submit(write, molecule, calls))
-                if len(unwritten) >= _MAX_UNWRITTEN:
-                    unwritten.pop(0).result()
-        finally:
-            prepared.close()
-            wait(unwritten)  # what the model has called is written, also on the way out
-        for future in unwritten:
-            future.result()
 
 
 def _no_model(rows: np.ndarray) -> Calls:

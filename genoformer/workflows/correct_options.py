@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -71,6 +72,6 @@ class CorrectOptions:
 
 
 def _check_range(flag: str, value: float | None, least: float, most: float | None) -> None:
-    if value is not None and (value < least or (most is not None and value > most)):
+    if value is not None and not least <= value <= (math.inf if most is None else most):  # NaN is out of any range
         expected = f"at least {least}" if most is None else f"{least} to {most}"
         raise UsageError(f"{flag} is {value}; expected {expected}")

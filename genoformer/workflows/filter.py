@@ -6,12 +6,17 @@ for FASTQ; here also for BAM, so that a file gives the same reads in either form
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from genoformer.errors import UsageError
 from genoformer.genome.quality import mean_error_phred
-from genoformer.io.reads import STDOUT, ReadWriter, read_sequences
+from genoformer.io.bam import BamReader, BamRecord
+from genoformer.io.reads import BAM, STDOUT, ReadWriter, output_format, quals_of, read_sequences
 
 HEADER = "@HD\tVN:1.6\tSO:unknown\n"
 
@@ -24,9 +29,19 @@ class FilterCounts:
     kept: int = 0
     kept_bases: int = 0
 
+    def keep(self, quals: np.ndarray, min_quality: float) -> bool:
+        """Whether a read with these qualities is kept; counts it."""
+        is_kept = round(mean_error_phred(quals), 5) >= min_quality
+        self.total += 1
+        self.kept += is_kept
+        self.kept_bases += len(quals) * is_kept
+        return is_kept
+
 
 def filter_reads(reads: str, output: str, min_quality: float) -> FilterCounts:
     """Writes the reads whose mean-error Phred, rounded to five decimals, is at least `min_quality`.
+
+    From BAM to BAM, records and header stay as they are.
 
     Raises:
         UsageError: an output of unknown format, or the same as the input.
@@ -35,17 +50,31 @@ def filter_reads(reads: str, output: str, min_quality: float) -> FilterCounts:
     if output != STDOUT and Path(output).resolve() == Path(reads).resolve():
         raise UsageError(f"output '{output}' is the input file")
     counts = FilterCounts()
-    writer = ReadWriter(output, HEADER)
-    try:
+    if reads.endswith(".bam") and output_format(output) == BAM:
+        with BamReader(reads) as reader:
+            header = reader.binary_header()
+            reader.seek(reader.first_record)
+            with _whole_output(output, header) as writer:
+                for record in reader:
+                    quals = quals_of(BamRecord(record, reads), reads)
+                    if counts.keep(quals, min_quality):
+                        writer.write_record(record)
+        return counts
+    with _whole_output(output, HEADER) as writer:
         for read in read_sequences(reads):
-            counts.total += 1
-            if round(mean_error_phred(read.quals), 5) >= min_quality:
-                counts.kept += 1
-                counts.kept_bases += len(read.sequence)
+            if counts.keep(read.quals, min_quality):
                 writer.write(read)
+    return counts
+
+
+@contextmanager
+def _whole_output(output: str, header: str | bytes) -> Iterator[ReadWriter]:
+    """A writer whose file gets its name if nothing goes wrong, and leaves nothing behind otherwise."""
+    writer = ReadWriter(output, header)
+    try:
+        yield writer
         writer.end()
     except BaseException:
         writer.discard()
         raise
     writer.publish()
-    return counts

@@ -48,6 +48,7 @@ def ordered_map(
             return
 
     def take_items() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # the workers inherit it: Ctrl-C may hit their start
         try:
             for item in items:
                 put(executor.submit(function, item))

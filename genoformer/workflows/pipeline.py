@@ -19,7 +19,6 @@ from genoformer.io.subreads import RawMolecule
 from genoformer.workflows.ordered_map import ordered_map
 from genoformer.workflows.prepare import Calls, PreparedMolecule, PrepareSettings, prepare_molecule
 
-_POLL_SECONDS = 0.1
 _MAX_PENDING = 256  # molecules, most without windows for the model, that wait for a batch to fill
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from genoformer import __version__
 from genoformer.config import ConsensusConfig
-from genoformer.errors import CheckpointError, ConfigError, UsageError
+from genoformer.errors import UsageError
 from genoformer.workflows.correct_options import VOTE, CorrectOptions
 from genoformer.workflows.prepare import Calls
 
@@ -41,11 +41,17 @@ def load_predictor(options: CorrectOptions) -> Predictor:
     Sets torch's number of threads for this process.
 
     Raises:
-        UsageError: a device that is not there.
+        UsageError: a device that is not there, or flags of a model for a vote.
         CheckpointError: a file that is not one of our consensus models.
     """
     threads = options.threads or len(os.sched_getaffinity(0))
     if options.model == VOTE:
+        for flag, value, unset in (
+            ("--device", options.device, None), ("--batch-size", options.batch_size, None),
+            ("--precision", options.precision, "fp32"),
+        ):  # fmt: skip
+            if value != unset:
+                raise UsageError(f"{flag} is {value}, but '--model {VOTE}' runs no model; leave it out")
         config = ConsensusConfig(max_passes=255)
         return Predictor(config, None, VOTE, f"vote-{__version__}", "cpu", 1, max(0, threads - 1))
     return _load_trained(options, threads)
@@ -54,20 +60,13 @@ def load_predictor(options: CorrectOptions) -> Predictor:
 def _load_trained(options: CorrectOptions, threads: int) -> Predictor:
     import torch
 
-    from genoformer.models.checkpoint import load_checkpoint, model_hash
-    from genoformer.models.consensus import ConsensusTransformer, call_bases, prepare_for_inference
+    from genoformer.models.checkpoint import load_model, model_hash
+    from genoformer.models.consensus import call_bases, prepare_for_inference
 
     device = _device(options.device)
     torch.set_num_threads(threads if device.type == "cpu" else 1)
-    checkpoint = load_checkpoint(options.model)
-    if checkpoint.kind != "consensus":
-        raise CheckpointError(f"{options.model}: is a model of kind '{checkpoint.kind}'; expected 'consensus'")
-    try:
-        model = ConsensusTransformer(checkpoint.config)
-    except ConfigError as error:
-        raise CheckpointError(f"{options.model}: {error}") from None
-    model.load_state_dict(checkpoint.state_dict)
-    callable_model = prepare_for_inference(model.to(device).eval(), options.precision)
+    model = load_model(options.model, device)
+    callable_model = prepare_for_inference(model, options.precision)
 
     def predict(rows: np.ndarray) -> Calls:
         with torch.inference_mode():
@@ -76,7 +75,7 @@ def _load_trained(options: CorrectOptions, threads: int) -> Predictor:
 
     on_cpu = device.type == "cpu"
     return Predictor(
-        checkpoint.config,
+        model.config,
         predict,
         name=os.path.basename(options.model),
         digest=f"sha256:{model_hash(options.model)}",

@@ -1,1 +1,8 @@
-"""GPU kernels of genoformer: a leaf package that imports torch and triton, never genoformer; it holds none yet."""
+"""Kernels of genoformer, usable on their own: a leaf package that imports torch and triton, never genoformer.
+
+    alignment   the alignment loss in Triton, for CUDA; the interpreter runs it on a CPU
+    native      the same in C++ (alignment.cpp), compiled on first use, for a CPU
+    launch      block sizes, device checks and the interpreter switch of Triton kernels
+
+Importing the package imports neither torch nor triton; `native` does without triton.
+"""

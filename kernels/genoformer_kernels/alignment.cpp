@@ -6,10 +6,13 @@
 // smaller weights are stored, with sign bits that say which move is the cheapest; its weight is what is missing to 1.
 // All three so keep their relative precision, which matters: the gradient divides them by probabilities down to 1e-7.
 //
-// The costs of a column are taken relative to its cheapest class, as in genoformer/nn/alignment_wavefront.py.
+// A weight depends on the difference of two values over the temperature, and float32 would round values of some hundred
+// nats by as much as 1e-4 of a weight at a temperature of 0.1. So a value is kept in two floats: a whole number of units
+// and a part of one, where a unit is T log 2 (a factor of two in a weight), or log 2 under the hard minimum.
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <limits>
@@ -44,7 +47,7 @@ constexpr int kClasses = 5;
 constexpr int kGap = 0;
 constexpr float kMinProb = 1e-7f;
 constexpr float kMaxProb = 1.0f - 1e-7f;
-constexpr float kLn2 = 0.69314718056f;
+constexpr double kLn2 = 0.693147180559945309;
 constexpr int32_t kSignBit = std::numeric_limits<int32_t>::min();
 
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
@@ -55,15 +58,18 @@ typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
 INLINE Floats all(float value) { return Floats{} + value; }
 INLINE Ints bits(Floats x) { return (Ints)x; }
 INLINE Floats from_bits(Ints x) { return (Floats)x; }
-INLINE Floats smaller(Floats x, Floats y) { return x < y ? x : y; }
+
+const float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+
+INLINE Floats rounded(Floats x) { return (x + kMagic) - kMagic; }
+INLINE Floats magnitude(Floats x) { return from_bits(bits(x) & ~kSignBit); }
 
 // 2^x for x <= 0, exactly 1 for 0 and exactly 0 below 2^-126; relative error 5e-9 before rounding.
 INLINE Floats exp2_of_negative(Floats x) {
     const Floats lowest = all(-126.0f);
     const Floats clamped = x < lowest ? lowest : x;
-    const Floats magic = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
-    const Floats shifted = clamped + magic;
-    const Floats f = clamped - (shifted - magic);  // -0.5 .. 0.5
+    const Floats shifted = clamped + kMagic;
+    const Floats f = clamped - (shifted - kMagic);  // -0.5 .. 0.5
     Floats p = all(0.0001545316295f);
     p = p * f + 0.001339086336f;
     p = p * f + 0.009618082557f;
@@ -71,13 +77,17 @@ INLINE Floats exp2_of_negative(Floats x) {
     p = p * f + 0.2402265076f;
     p = p * f + 0.693147188f;
     p = p * f + 1.0f;
-    const Ints exponent = bits(shifted) - bits(magic);
+    const Ints exponent = bits(shifted) - bits(all(kMagic));
     const Floats y = from_bits(bits(p) + (exponent << 23));
     return x < lowest ? Floats{} : y;
 }
 
-// log2 x for normal positive x; relative error 3e-8 before rounding.
-INLINE Floats log2_of_positive(Floats x) {
+// log2 x of a normal positive x, as exponent + part with the part in -0.5 .. 0.5, whose error is 3e-8 of itself.
+struct Logarithm {
+    Floats exponent, part;
+};
+
+INLINE Logarithm log2_of_positive(Floats x) {
     const Ints exponent = (bits(x) - 0x3f3504f3) >> 23;  // of x over the root of 1/2
     const Floats u = from_bits(bits(x) - (exponent << 23)) - 1.0f;  // -0.293 .. 0.414
     Floats p = all(0.125836615f);
@@ -89,7 +99,26 @@ INLINE Floats log2_of_positive(Floats x) {
     p = p * u + 0.4809106427f;
     p = p * u - 0.7213473468f;
     p = p * u + 1.442695004f;
-    return p * u + __builtin_convertvector(exponent, Floats);
+    return {__builtin_convertvector(exponent, Floats), p * u};
+}
+
+// whole + part, with the part in -0.5 .. 0.5 once `normal`.
+struct Value {
+    Floats whole, part;
+};
+
+INLINE Value operator+(const Value& x, const Value& y) { return {x.whole + y.whole, x.part + y.part}; }
+INLINE Floats operator-(const Value& x, const Value& y) { return (x.whole - y.whole) + (x.part - y.part); }
+INLINE Value choose(Ints condition, const Value& x, const Value& y) {
+    return {condition ? x.whole : y.whole, condition ? x.part : y.part};
+}
+INLINE Value normal(const Value& x) {
+    const Floats carry = rounded(x.part);
+    return {x.whole + carry, x.part - carry};
+}
+Value value_of(double number) {
+    const double whole = std::nearbyint(number);
+    return {all(static_cast<float>(whole)), all(static_cast<float>(number - whole))};
 }
 
 struct Weights {
@@ -98,28 +127,27 @@ struct Weights {
 
 // The minimum of three moves; the lower one wins a tie for "cheapest", and tied weights come out equal.
 template <bool kHard>
-INLINE Floats minimum(Floats substitution, Floats insertion, Floats deletion, Weights* weights) {
-    const Floats other = smaller(insertion, deletion);
-    const Ints is_substitution = substitution <= other;
-    const Ints is_insertion = ~is_substitution & (insertion <= deletion);
-    const Floats least = is_substitution ? substitution : other;
-    const Floats x = is_substitution ? insertion : substitution;
-    const Floats y = (is_substitution | is_insertion) ? deletion : insertion;
-    Floats ex, ey;
-    if (kHard) {
-        ex = x == least ? all(1.0f) : Floats{};
-        ey = y == least ? all(1.0f) : Floats{};
-    } else {
-        ex = exp2_of_negative(least - x);
-        ey = exp2_of_negative(least - y);
-    }
+INLINE Value minimum(const Value& substitution, const Value& insertion, const Value& deletion, Weights* weights) {
+    const Floats over_insertion = substitution - insertion;
+    const Floats over_deletion = substitution - deletion;
+    const Floats insertion_over_deletion = insertion - deletion;
+    const Ints is_substitution = (over_insertion <= 0) & (over_deletion <= 0);
+    const Ints is_insertion = ~is_substitution & (insertion_over_deletion <= 0);
+    const Ints is_deletion = ~(is_substitution | is_insertion);
+    const Value least = choose(is_substitution, substitution, choose(is_insertion, insertion, deletion));
+    const Floats x = magnitude(is_deletion ? over_deletion : over_insertion);
+    const Floats y = magnitude(is_substitution ? over_deletion : insertion_over_deletion);
+    const Floats ex = kHard ? (x == 0 ? all(1.0f) : Floats{}) : exp2_of_negative(-x);
+    const Floats ey = kHard ? (y == 0 ? all(1.0f) : Floats{}) : exp2_of_negative(-y);
     const Floats total = 1.0f + ex + ey;
     if (weights) {
         const Floats share = 1.0f / total;
         weights->first = from_bits(bits(ex * share) | (is_substitution & kSignBit));
         weights->second = from_bits(bits(ey * share) | (is_insertion & kSignBit));
     }
-    return kHard ? least : least - log2_of_positive(total);
+    if (kHard) return normal(least);
+    const Logarithm gain = log2_of_positive(total);
+    return normal({least.whole - gain.exponent, least.part - gain.part});
 }
 
 struct Moves {
@@ -158,10 +186,11 @@ class Group {
   public:
     explicit Group(const AlignmentTask& task)
         : task_(task), M_(task.num_bases), L_(task.num_columns), soft_(task.temperature > 0),
-          saves_(task.gradient || task.posterior), scale_(soft_ ? 1 / task.temperature : kLn2),
-          unscale_(soft_ ? task.temperature * kLn2 : 1), deletion_(task.deletion_cost / unscale_), cost_(L_ * kClasses),
-          bases_(M_ + 1), top_(L_ + 1), before_(M_ + 1), previous_(M_ + 1), current_(M_ + 1), visits_(M_ + 1),
-          weights_(saves_ ? M_ * L_ : 0) {}
+          saves_(task.gradient || task.posterior), unit_(soft_ ? task.temperature * kLn2 : kLn2), cost_(L_ * kClasses),
+          bases_(M_ + 1), top_(L_ + 1), left_(M_ + 1), before_(M_ + 1), previous_(M_ + 1), current_(M_ + 1),
+          visits_(M_ + 1), weights_(saves_ ? M_ * L_ : 0) {
+        for (int64_t i = 0; i <= M_; ++i) left_[i] = value_of(i * (task.deletion_cost / unit_));
+    }
 
     void run(int64_t first) {
         first_ = first;
@@ -171,7 +200,7 @@ class Group {
               : (saves_ ? forward<true, true>() : forward<true, false>());
         for (int lane = 0; lane < lanes(); ++lane)
             task_.loss[first_ + lane] =
-                static_cast<float>((static_cast<double>(end_[lane]) + floor_[lane]) * unscale_) + poison_[lane];
+                static_cast<float>((static_cast<double>(end_.whole[lane]) + end_.part[lane]) * unit_) + poison_[lane];
         if (!saves_) return;
         task_.posterior ? backward<true>() : backward<false>();
         if (task_.posterior) write_posterior();
@@ -213,48 +242,54 @@ class Group {
         return total;
     }
 
+    // Costs over the unit: -log2 p where the unit is log 2, that over T in a soft table.
     void read_columns() {
-        poison_ = top_[0] = Floats{};
-        for (double& sum : floor_) sum = 0;
+        const double scale = soft_ ? 1.0 / task_.temperature : 1.0;
+        int exponent = 0;
+        const double mantissa = std::frexp(scale, &exponent);
+        const double head = std::ldexp(std::nearbyint(std::ldexp(mantissa, 12)), exponent - 12);  // twelve bits
+        const Floats high = all(static_cast<float>(head)), low = all(static_cast<float>(scale - head));
+        poison_ = Floats{};
+        top_[0] = {Floats{}, Floats{}};
         for (int64_t j = 0; j < L_; ++j) {
-            Floats q[kClasses], lowest = all(std::numeric_limits<float>::max());
+            Floats q[kClasses];
             read_column(j, q);
             for (int c = 0; c < kClasses; ++c) {
                 poison_ += q[c] - q[c];  // NaN where q is
                 const Floats clipped = q[c] < kMinProb ? all(kMinProb) : (q[c] > kMaxProb ? all(kMaxProb) : q[c]);
-                cost_[j * kClasses + c] = log2_of_positive(clipped) * -scale_;
-                lowest = smaller(lowest, cost_[j * kClasses + c]);
+                const Logarithm log = log2_of_positive(clipped);
+                const Floats product = log.exponent * high, whole = rounded(product);  // both exact
+                const Floats rest = log.exponent * low + log.part * (high + low);
+                cost_[j * kClasses + c] = normal(normal({-whole, -((product - whole) + rest)}));
             }
-            for (int c = 0; c < kClasses; ++c) cost_[j * kClasses + c] -= lowest;
-            for (int lane = 0; lane < kLanes; ++lane) floor_[lane] += lowest[lane];
-            top_[j + 1] = top_[j] + cost_[j * kClasses + kGap];
+            top_[j + 1] = normal(top_[j] + cost_[j * kClasses + kGap]);
         }
     }
 
     template <bool kHard, bool kSave>
     void forward() {
-        before_[0] = Floats{};
+        const Value deletion = left_[std::min<int64_t>(1, M_)];
+        before_[0] = {Floats{}, Floats{}};
         previous_[0] = top_[1];
-        if (longest_) previous_[1] = all(deletion_);
-        Floats *before = before_.at(0), *previous = previous_.at(0), *current = current_.at(0);
-        Floats end = length_ == 0 ? top_[L_] : Floats{};
+        if (longest_) previous_[1] = deletion;
+        Value *before = before_.at(0), *previous = previous_.at(0), *current = current_.at(0);
+        end_ = top_[L_];
         for (int64_t k = 2; k <= longest_ + L_; ++k) {
             const int64_t low = std::max<int64_t>(1, k - L_), high = std::min(longest_, k - 1);
             for (int64_t i = low; i <= high; ++i) {
-                const Floats* cost = cost_.at((k - i - 1) * kClasses);
+                const Value* cost = cost_.at((k - i - 1) * kClasses);
                 const Ints base = bases_[i];
-                const Floats emit = base == 1 ? cost[1] : (base == 2 ? cost[2] : (base == 3 ? cost[3] : cost[4]));
+                const Value emit = choose(base == 1, cost[1], choose(base == 2, cost[2], choose(base == 3, cost[3], cost[4])));
                 Weights* weights = kSave ? weights_.at((k - i - 1) * M_ + i - 1) : nullptr;
-                current[i] = minimum<kHard>(before[i - 1] + emit, previous[i] + cost[kGap], previous[i - 1] + deletion_,
+                current[i] = minimum<kHard>(before[i - 1] + emit, previous[i] + cost[kGap], previous[i - 1] + deletion,
                                             weights);
             }
             if (k <= L_) current[0] = top_[k];
-            if (high < longest_) current[high + 1] = all(deletion_ * static_cast<float>(high + 1));
-            if (k > L_) end = length_ == static_cast<int32_t>(low) ? current[low] : end;
+            if (high < longest_) current[high + 1] = left_[high + 1];
+            if (k > L_) end_ = choose(length_ == static_cast<int32_t>(low), current[low], end_);
             std::swap(before, previous);
             std::swap(previous, current);
         }
-        end_ = end;
     }
 
     // From the last column to the first; `visits_` holds what cells of the column receive from the one to the right.
@@ -311,17 +346,17 @@ class Group {
     const AlignmentTask& task_;
     const int64_t M_, L_;
     const bool soft_, saves_;
-    const float scale_, unscale_, deletion_;
-    Array<Floats> cost_;   // [L][5]
-    Array<Ints> bases_;    // base i at [i], gaps removed
-    Array<Floats> top_;    // row 0
-    Array<Floats> before_, previous_, current_;  // anti-diagonals k - 2, k - 1 and k, by i
+    const double unit_;  // of table values, in nats
+    Array<Value> cost_;  // [L][5]
+    Array<Ints> bases_;  // base i at [i], gaps removed
+    Array<Value> top_, left_;  // row 0 and column 0
+    Array<Value> before_, previous_, current_;  // anti-diagonals k - 2, k - 1 and k, by i
     Array<Floats> visits_;
     Array<Weights> weights_;  // [L][M]
     int64_t first_ = 0, longest_ = 0;
     Ints length_{};
-    Floats end_{}, poison_{};
-    double floor_[kLanes] = {};
+    Value end_{};
+    Floats poison_{};
 };
 
 // Products that underflow are worth nothing here, and some processors take a hundred times longer over them.

@@ -41,7 +41,7 @@ class NativeUnavailableError(RuntimeError):
 class _Task(ctypes.Structure):
     """`AlignmentTask` of alignment.cpp."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("probs", ctypes.c_void_p),
         ("probs_stride", ctypes.c_int64 * 3),
         ("labels", ctypes.c_void_p),

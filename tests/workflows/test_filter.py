@@ -162,3 +162,20 @@ def test_the_input_is_not_overwritten(tmp_path):
     with pytest.raises(UsageError, match=r"output '.*reads.fastq' is the input file"):
         filter_reads(source, str(tmp_path / "." / "reads.fastq"), 20)
     assert (tmp_path / "reads.fastq").read_bytes() == FASTQ
+
+
+def test_bam_to_bam_keeps_records_and_header(tmp_path):
+    source = tmp_path / "reads.bam"
+    header = {"HD": {"VN": "1.6"}, "SQ": [{"SN": "chr1", "LN": 100}], "RG": [{"ID": "x", "PU": "m"}]}
+    with pysam.AlignmentFile(str(source), "wb", header=header) as file:
+        for name, qual in (("a", 40), ("b", 10)):
+            record = pysam.AlignedSegment(file.header)
+            record.query_name, record.query_sequence, record.flag = name, "ACGT", 16
+            record.reference_id, record.reference_start, record.cigartuples = 0, 7, [(7, 4)]
+            record.query_qualities = pysam.qualitystring_to_array(chr(33 + qual) * 4)
+            record.set_tag("RG", "x")
+            file.write(record)
+    filter_reads(str(source), str(tmp_path / "kept.bam"), 20)
+    with pysam.AlignmentFile(str(source)) as before, pysam.AlignmentFile(str(tmp_path / "kept.bam")) as after:
+        assert str(after.header) == str(before.header)
+        assert [read.to_string() for read in after] == [read.to_string() for read in before if read.query_name == "a"]

@@ -8,12 +8,10 @@ import pytest
 
 from genoformer.errors import OutputError, UsageError
 from genoformer.io.reads import partial_path
-from genoformer.workflows.correct import correct
-from genoformer.workflows.correct_options import CorrectOptions
 from genoformer.workflows.join import join_shards
 from genoformer.workflows.output import journal_path, summary_path
 from tests.bam_builder import EOF_BLOCK
-from tests.correct_inputs import records, save_tiny_model, simulate_molecules, write_inputs
+from tests.correct_inputs import records, run_correct, save_tiny_model, simulate_molecules, write_inputs
 
 FORMATS = ["fastq", "fastq.gz", "bam"]
 
@@ -24,8 +22,7 @@ def inputs(tmp_path_factory):
 
 
 def run(inputs, output, **options):
-    options = {"min_quality": 15, "threads": 1, **options}
-    return correct(CorrectOptions(inputs.subreads, inputs.ccs, str(output), **options))
+    return run_correct(inputs, output, **{"min_quality": 15, **options})
 
 
 def run_shards(inputs, folder, kind, count, **options):

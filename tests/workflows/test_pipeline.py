@@ -3,7 +3,6 @@ import multiprocessing
 import os
 import queue
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -80,22 +79,6 @@ def test_molecules_come_in_the_order_of_the_input(raw_molecules, settings, num_w
     assert seconds.pileup == pytest.approx(sum(molecule.seconds for molecule in found))
 
 
-def test_the_reader_stops_when_enough_is_waiting(raw_molecules, settings):
-    num_read = 0
-
-    def counted():
-        nonlocal num_read
-        for molecule in raw_molecules:
-            num_read += 1
-            yield molecule
-
-    prepared = prepared_molecules(counted(), settings, 0, 2, StageSeconds())
-    next(prepared)
-    time.sleep(0.3)
-    assert num_read <= 1 + 2 + 1  # taken, waiting, and one in the reader's hand
-    prepared.close()
-
-
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_an_error_of_the_reader_comes_after_the_molecules_before_it(raw_molecules, settings, num_workers):
     def failing():
@@ -126,28 +109,6 @@ def test_a_worker_that_dies_is_named(raw_molecules, settings, monkeypatch):
     with pytest.raises(GenoformerError) as error:
         in_time(lambda: list(prepared_molecules(iter(raw_molecules), settings, 1, 2, StageSeconds())))
     assert str(error.value) == "a worker process died; is there enough memory? Lower --batch-zmws or --threads"
-
-
-def test_a_worker_that_dies_between_two_molecules_is_named(raw_molecules, settings):
-    taken = threading.Event()
-
-    def raw():
-        yield raw_molecules[0]
-        taken.wait()
-        for child in multiprocessing.active_children():
-            child.kill()
-            child.join()
-        time.sleep(0.5)  # the pool notices: now it refuses the next molecule
-        yield from raw_molecules[1:]
-
-    def take():
-        prepared = prepared_molecules(raw(), settings, 1, 8, StageSeconds())
-        next(prepared)
-        taken.set()
-        return list(prepared)
-
-    with pytest.raises(GenoformerError, match="a worker process died; is there enough memory"):
-        in_time(take)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -1,0 +1,63 @@
+"""What the commands share: log and progress on stderr, and the forms of some options."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+
+def parse_range(text: str, flag: str) -> tuple[int, int]:
+    """Two whole numbers written least-most; a usage error names the flag otherwise."""
+    least, dash, most = text.partition("-")
+    if not (dash and least.isdecimal() and most.isdecimal()):
+        raise typer.BadParameter(f"'{text}'; expected least-most, for instance 3-12", param_hint=flag)
+    return int(least), int(most)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """The shard written i/N."""
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal()):
+        raise typer.BadParameter(f"'{text}'; expected i/N, for instance 3/100", param_hint="--shard")
+    return int(index), int(count)
+
+
+def set_up_log(quiet: bool) -> None:
+    """Log lines on stderr; only warnings where `quiet`."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING if quiet else logging.INFO, format="genoformer: %(message)s"
+    )
+
+
+class Progress:
+    """A progress bar on stderr, only where that is a terminal."""
+
+    def __init__(self, hidden: bool) -> None:
+        from rich import progress
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.completed:,.0f} % of the subreads"),
+            progress.BarColumn(),
+            progress.TaskProgressColumn(),
+            progress.TextColumn("{task.fields[molecules]:,} molecules"),
+            progress.TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=hidden or not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=100, molecules=0)
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def update(self, num_molecules: int, part: float) -> None:
+        """Shows the number of molecules done and the part of the input read."""
+        self._bar.update(self._task, completed=100 * part, molecules=num_molecules)
