@@ -45,7 +45,7 @@ def random_model(folder: Path) -> str:
     return str(path)
 
 
-def model_alone(options: CorrectOptions) -> Timing | None:
+def model_alone(options: CorrectOptions, repeats: int) -> Timing | None:
     """Seconds that the model takes for all windows of the input; None for a vote."""
     predictor = load_predictor(options)
     if predictor.predict is None:
@@ -60,7 +60,7 @@ def model_alone(options: CorrectOptions) -> Timing | None:
     batches = np.pad(rows, ((0, missing), (0, 0), (0, 0))).reshape(-1, predictor.batch_size, *rows.shape[1:])
     predictor.predict(batches[0])
     seconds = []
-    for _ in range(3):
+    for _ in range(repeats):
         began = time.perf_counter()
         for batch in batches:
             predictor.predict(batch)
@@ -109,7 +109,7 @@ def row(options: CorrectOptions, copies: int, repeats: int, with_model_alone: bo
         "zmws_per_s": f"{counts['zmws'] / stages['streaming']:.4g}",
         "peak_pss_mb": f"{max(memory):.0f}",
     }
-    alone = model_alone(options) if with_model_alone else None
+    alone = model_alone(options, repeats) if with_model_alone else None
     if alone is not None:
         found |= {
             "model_alone_s": f"{alone.median_s:.3f}",
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32,bf16")
     parser.add_argument("--copies", default="1,10", help="how often the input is repeated")
-    parser.add_argument("--memory-copies", type=int, default=50, help="a larger input for a vote, for its memory")
+    parser.add_argument("--memory-copies", type=int, default=50, help="a larger input, for its memory")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS / "correct.csv")
     arguments = parser.parse_args()
@@ -138,7 +138,9 @@ def main() -> None:
             for count in {*copies, arguments.memory_copies}
         }
         runs = [(VOTE, "fp32", count, 45.0) for count in (*copies, arguments.memory_copies)]
-        runs += [(model, precision, count, 0.0) for precision in arguments.precision.split(",") for count in copies]
+        precisions = arguments.precision.split(",")
+        runs += [(model, precision, count, 0.0) for precision in precisions for count in copies]
+        runs += [(model, precisions[-1], count, 45.0) for count in (copies[0], arguments.memory_copies)]
         rows = []
         for name, precision, count, skip in runs:
             subreads, ccs = map(str, inputs[count])
@@ -147,7 +149,9 @@ def main() -> None:
                 subreads, ccs, output, model=name, precision=precision, skip_windows_above=skip, device=arguments.device
             )
             repeats = arguments.repeats if count < 10 else 1
-            rows.append({"input": source.name} | row(options, count, repeats, with_model_alone=name != VOTE))
+            rows.append(
+                {"input": source.name} | row(options, count, repeats, with_model_alone=name != VOTE and skip == 0)
+            )
             print_table(rows[-1:])
         write_rows(arguments.out, rows, device=arguments.device)
 
