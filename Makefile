@@ -3,6 +3,7 @@
 VENV := .venv
 BUILD := build
 INSTALLED := $(VENV)/.installed
+NEWER_TRITON := $(BUILD)/triton-3.7.1
 SOURCE_ROOTS := PYTHONPATH=.:kernels
 CANDIDATES := $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14
 
@@ -17,7 +18,7 @@ demo: $(INSTALLED) ## correct the example reads; print their identity before and
 	$(VENV)/bin/genoformer consensus correct data/examples/subreads_to_ccs.bam data/examples/ccs.bam -m vote -o $(BUILD)/corrected.fastq.gz
 	$(VENV)/bin/python -m genoformer.workflows.demo $(BUILD)/corrected.fastq.gz
 
-test: $(INSTALLED) ## run the tests that need neither a GPU nor minutes
+test: $(INSTALLED) $(NEWER_TRITON) ## run the tests that need neither a GPU nor minutes
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup -m 'not gpu and not slow'
 
 lint: $(INSTALLED) ## check style and types
@@ -40,6 +41,14 @@ wheel: $(INSTALLED) ## build sdist and wheel into dist/
 clean: ## remove what these targets made
 	rm -rf $(VENV) $(BUILD) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find genoformer kernels tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The kernels are tested with the triton of constraints.txt and with a newer one, which lies beside the environment.
+# It has wheels for Linux alone; elsewhere the folder stays empty and those tests are skipped.
+$(NEWER_TRITON): | $(INSTALLED)
+	@rm -rf $@ $@.partial
+	@mkdir -p $@.partial
+	if [ "$$(uname -s)" = Linux ]; then $(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --target $@.partial $(subst triton-,triton==,$(notdir $@)); fi
+	@mv $@.partial $@
 
 # torch is resolved through the constraints: without a pin, pip takes the newest build.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -68,26 +68,32 @@ def model_alone(options: CorrectOptions, repeats: int) -> Timing | None:
     return Timing.of(seconds)
 
 
-def run_command(options: CorrectOptions, repeats: int) -> tuple[list[dict[str, Any]], list[float], list[float]]:
-    """Summaries, wall seconds and peak memory in MB of the command, run several times."""
+def run_command(options: CorrectOptions, timed: int, sampled: int) -> tuple[list[dict[str, Any]], list[float], float]:
+    """Summaries and wall seconds of the command, and its peak memory in MB.
+
+    Args:
+        timed: runs that are only timed; sampled: further runs that sample the memory, which slows them down. Their
+            seconds count only where no run is timed.
+    """
     words = [sys.executable, "-m", "genoformer.cli.main", "consensus", "correct", options.subreads, options.ccs]
     words += ["-o", options.output, "-m", options.model, "--precision", options.precision, "--min-quality", "0"]
     words += ["--skip-windows-above", str(options.skip_windows_above), "--quiet"]
     words += ["--device", options.device] if options.device and options.model != VOTE else []
-    summaries, seconds, memory = [], [], []
-    for _ in range(repeats):
-        finished = run_measured(words)
+    summaries, seconds, peak = [], [], 0.0
+    for memory in [False] * timed + [True] * sampled:
+        finished = run_measured(words, memory=memory)
         if finished.returncode:
             raise SystemExit(f"{' '.join(words)}: exit {finished.returncode}")
-        summaries.append(json.loads(Path(f"{options.output}.summary.json").read_text()))
-        seconds.append(finished.seconds)
-        memory.append(finished.peak_pss_mb)
-    return summaries, seconds, memory
+        peak = max(peak, finished.peak_pss_mb)
+        if not memory or not timed:
+            summaries.append(json.loads(Path(f"{options.output}.summary.json").read_text()))
+            seconds.append(finished.seconds)
+    return summaries, seconds, peak
 
 
-def row(options: CorrectOptions, copies: int, repeats: int, with_model_alone: bool) -> dict[str, Any]:
+def row(options: CorrectOptions, copies: int, timed: int, sampled: int, with_model_alone: bool) -> dict[str, Any]:
     """One line of the results."""
-    summaries, seconds, memory = run_command(options, repeats)
+    summaries, seconds, peak = run_command(options, timed, sampled)
     counts = summaries[0]["counts"]
     stages = {
         name: np.median([s["run"]["seconds"][name] for s in summaries]) for name in summaries[0]["run"]["seconds"]
@@ -107,9 +113,9 @@ def row(options: CorrectOptions, copies: int, repeats: int, with_model_alone: bo
         **{f"{name}_s": f"{value:.3f}" for name, value in stages.items()},
         "called_per_s": f"{counts['windows_called'] / stages['streaming']:.4g}",
         "zmws_per_s": f"{counts['zmws'] / stages['streaming']:.4g}",
-        "peak_pss_mb": f"{max(memory):.0f}",
+        "peak_pss_mb": f"{peak:.0f}" if sampled else "",
     }
-    alone = model_alone(options, repeats) if with_model_alone else None
+    alone = model_alone(options, timed) if with_model_alone else None
     if alone is not None:
         found |= {
             "model_alone_s": f"{alone.median_s:.3f}",
@@ -148,11 +154,13 @@ def main() -> None:
             options = CorrectOptions(
                 subreads, ccs, output, model=name, precision=precision, skip_windows_above=skip, device=arguments.device
             )
-            repeats = arguments.repeats if count < 10 else 1
-            rows.append(
-                {"input": source.name} | row(options, count, repeats, with_model_alone=name != VOTE and skip == 0)
-            )
+            for_memory = count == arguments.memory_copies
+            timed = 0 if for_memory else arguments.repeats if count < 10 else 1
+            sampled = int(for_memory or count == copies[0])
+            with_model_alone = name != VOTE and skip == 0
+            rows.append({"input": source.name} | row(options, count, timed, sampled, with_model_alone))
             print_table(rows[-1:])
+            sys.stdout.flush()
         write_rows(arguments.out, rows, device=arguments.device)
 
 

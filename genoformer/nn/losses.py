@@ -194,6 +194,9 @@ class _AlignmentLoss(torch.autograd.Function):
         return (gradient * upstream[:, None, None]).to(ctx.dtype), None, None, None, None  # [B, L, 5]
 
 
+_apply: Any = _AlignmentLoss.apply  # untyped in torch
+
+
 def alignment_loss(
     *,
     probs: Tensor,
@@ -213,8 +216,8 @@ def alignment_loss(
             of which no gradient flows. Half precision is computed in float32; any strides.
         labels: [B, M], whole numbers, 0 for a gap, 1 .. 4 for a base; gaps are left out of the alignment.
         deletion_cost: in nats.
-        temperature: of the soft minimum, in nats, 1e-6 or more; None for the minimum, whose gradient is shared equally by the moves
-            into a cell that attain it.
+        temperature: of the soft minimum, in nats, 1e-6 or more; None for the minimum, whose gradient is shared equally
+            by the moves into a cell that attain it.
         reduction: "none" for [B], or the "mean" or "sum" over examples.
         backend: see `choose_backend`.
     Returns:
@@ -232,7 +235,7 @@ def alignment_loss(
     if chosen == "reference":
         loss = reference_loss(probs, labels, deletion_cost=deletion_cost, temperature=temperature)
     elif torch.is_grad_enabled() and probs.requires_grad:
-        loss = _AlignmentLoss.apply(probs, labels, deletion_cost, temperature, chosen)
+        loss = _apply(probs, labels, deletion_cost, temperature, chosen)
     else:
         loss = _solve(probs, labels, deletion_cost=deletion_cost, temperature=temperature, backend=chosen).loss
     return loss if reduction == "none" else loss.mean() if reduction == "mean" else loss.sum()

@@ -369,7 +369,8 @@ def solve(
         _alignment_kernel[(programs,)](
             probs, labels, loss, probs_gradient, skewed, bases, weights,
             batch, num_labels, num_columns, *probs.stride(), *labels.stride(),
-            float(round(deletion)), deletion - round(deletion), scale, head, scale - head, _bits_behind_point(scale), unit,
+            float(round(deletion)), deletion - round(deletion),
+            scale, head, scale - head, _bits_behind_point(scale), unit,
             COLUMNS=shape.columns, LABELS=shape.labels, HARD=temperature is None,
             GRADIENT=gradient, POSTERIOR=posterior, **shape.options,
         )  # fmt: skip

@@ -1,0 +1,142 @@
+"""Building and caching the native kernel; what it computes is tested with the other backends in tests/nn."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from genoformer_kernels import native
+
+KERNELS = Path(native.__file__).resolve().parent.parent
+COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler is on PATH")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv(native.CACHE_VARIABLE, str(folder))
+    monkeypatch.delenv("CXX", raising=False)
+    return folder
+
+
+@pytest.fixture
+def counting_compiler(tmp_path, monkeypatch) -> Path:
+    """A compiler that writes a line for each library it makes, slowly; returns that file."""
+    log, script = tmp_path / "compiled.log", tmp_path / "slow c++"
+    script.write_text(
+        f'#!/bin/sh\ncase "$*" in *-shared*) echo compiled >> "{log}"; sleep 0.5;; esac\nexec "{COMPILER}" "$@"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", f"'{script}'")
+    return log
+
+
+@needs_compiler
+def test_the_library_is_built_once_and_only_the_user_can_reach_it(cache, counting_compiler):
+    library = native.build_library()
+    assert native.build_library() == library
+    assert counting_compiler.read_text() == "compiled\n"
+    assert library.parent == cache
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+    assert sorted(file.name for file in cache.iterdir()) == sorted(["alignment.lock", library.name])
+
+
+@needs_compiler
+def test_ranks_that_start_together_compile_once(cache, counting_compiler):
+    code = "from genoformer_kernels import native\nprint(native.unavailable_reason(), native.build_library())"
+    environment = {**os.environ, native.CACHE_VARIABLE: str(cache), "PYTHONPATH": str(KERNELS)}
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    answers = {rank.communicate(timeout=300)[0] for rank in ranks}
+    assert counting_compiler.read_text() == "compiled\n"
+    assert len(answers) == 1
+    assert answers.pop().startswith("None ")
+
+
+@needs_compiler
+def test_another_processor_or_source_is_another_library(cache, tmp_path, monkeypatch):
+    first = native.build_library()
+    monkeypatch.setattr(native, "_processor", lambda: "x86_64\nflags: sse2")
+    second = native.build_library()
+    source = tmp_path / "alignment.cpp"
+    source.write_text(native._SOURCE.read_text() + "\n")
+    monkeypatch.setattr(native, "_SOURCE", source)
+    assert len({first, second, native.build_library()}) == 3
+
+
+def test_without_a_compiler_the_reason_names_what_was_looked_for(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(native.NativeUnavailableError, match=r"no C\+\+ compiler is on PATH \(looked for c\+\+, g\+\+"):
+        native.build_library()
+    monkeypatch.setenv("CXX", "nosuch++")
+    with pytest.raises(native.NativeUnavailableError, match=r"looked for nosuch\+\+"):
+        native.build_library()
+
+
+@needs_compiler
+def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(cache, tmp_path, monkeypatch):
+    source = tmp_path / "broken.cpp"
+    source.write_text("#error this cannot be compiled\n")
+    monkeypatch.setattr(native, "_SOURCE", source)
+    with pytest.raises(native.NativeUnavailableError, match=r"ended with status \d+: .*"):
+        native.build_library()
+    assert [file.name for file in cache.iterdir()] == ["alignment.lock"]
+
+
+@needs_compiler
+def test_a_folder_that_others_can_write_is_refused(cache):
+    cache.mkdir()
+    cache.chmod(0o777)
+    with pytest.raises(native.NativeUnavailableError, match=r"not a folder of this user alone \(owner \d+, mode 777\)"):
+        native.build_library()
+    assert list(cache.iterdir()) == []
+
+
+@needs_compiler
+def test_a_folder_behind_a_link_is_refused(cache, tmp_path):
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    cache.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(native.NativeUnavailableError, match="is not a folder of this user alone"):
+        native.build_library()
+
+
+@needs_compiler
+def test_a_cache_that_cannot_be_made_is_a_reason(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(native.CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
+    with pytest.raises(native.NativeUnavailableError, match=r"cannot make the cache folder .*; set GENOFORMER"):
+        native.build_library()
+
+
+@needs_compiler
+def test_a_library_that_is_none_is_a_reason(cache):
+    native.build_library().write_bytes(b"not a library")
+    code = "from genoformer_kernels import native\nprint(native.unavailable_reason())"
+    environment = {**os.environ, "PYTHONPATH": str(KERNELS)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "the compiled library cannot be loaded" in result.stdout
+
+
+def test_the_cache_follows_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv(native.CACHE_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert native.cache_folder() == tmp_path / "genoformer"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert native.cache_folder() == tmp_path / ".cache" / "genoformer"
+
+
+def test_solving_without_a_library_says_why(monkeypatch):
+    monkeypatch.setattr(native, "_load", lambda: "no compiler")
+    with pytest.raises(native.NativeUnavailableError, match="no compiler"):
+        native.solve(torch.ones(1, 2, 5), torch.ones(1, 2, dtype=torch.long), deletion_cost=1.0, temperature=None)
