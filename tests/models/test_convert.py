@@ -43,7 +43,7 @@ LINE = "0,1.197654,-0.99781"
 TINY = {
     "per_base_hidden_size": 2, "pw_hidden_size": 3, "ip_hidden_size": 4, "strand_hidden_size": 1, "sn_hidden_size": 2,
     "ccs_bq_hidden_size": 2, "max_passes": 2, "PW_MAX": 3, "IP_MAX": 4, "SN_MAX": 5, "CCS_BQ_MAX": 7,
-    "num_hidden_layers": 2, "num_heads": 2, "filter_size": 5, "max_length": 6,
+    "num_hidden_layers": 2, "num_heads": 2, "filter_size": 5, "max_length": 24,
 }  # fmt: skip
 TINY_WIDTH = 2 * (2 + 3 + 4 + 1) + 2 + 4 * 2  # 30; 32 with the quality row
 
