@@ -20,7 +20,9 @@
 #include <thread>
 #include <vector>
 
-#if defined(__SSE__)
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#elif defined(__SSE__)
 #include <xmmintrin.h>
 #endif
 
@@ -61,15 +63,23 @@ INLINE Floats from_bits(Ints x) { return (Floats)x; }
 
 const float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
 
+#if defined(__AVX512F__)
+INLINE Floats rounded(Floats x) { return (Floats)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT); }
+#else
 INLINE Floats rounded(Floats x) { return (x + kMagic) - kMagic; }
+#endif
 INLINE Floats magnitude(Floats x) { return from_bits(bits(x) & ~kSignBit); }
 
 // 2^x for x <= 0, exactly 1 for 0 and exactly 0 below 2^-126; relative error 5e-9 before rounding.
 INLINE Floats exp2_of_negative(Floats x) {
+#if defined(__AVX512F__)
+    const Floats whole = rounded(x), f = x - whole;  // -0.5 .. 0.5
+#else
     const Floats lowest = all(-126.0f);
     const Floats clamped = x < lowest ? lowest : x;
     const Floats shifted = clamped + kMagic;
     const Floats f = clamped - (shifted - kMagic);  // -0.5 .. 0.5
+#endif
     Floats p = all(0.0001545316295f);
     p = p * f + 0.001339086336f;
     p = p * f + 0.009618082557f;
@@ -77,9 +87,13 @@ INLINE Floats exp2_of_negative(Floats x) {
     p = p * f + 0.2402265076f;
     p = p * f + 0.693147188f;
     p = p * f + 1.0f;
+#if defined(__AVX512F__)
+    return (Floats)_mm512_scalef_ps((__m512)p, (__m512)whole);  // what underflows is flushed to zero
+#else
     const Ints exponent = bits(shifted) - bits(all(kMagic));
     const Floats y = from_bits(bits(p) + (exponent << 23));
     return x < lowest ? Floats{} : y;
+#endif
 }
 
 // log2 x of a normal positive x, as exponent + part with the part in -0.5 .. 0.5, whose error is 3e-8 of itself.
