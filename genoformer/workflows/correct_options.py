@@ -66,12 +66,18 @@ class CorrectOptions:
                 raise UsageError(f"{flag} is '{choice}'; expected one of {', '.join(choices)}")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise UsageError(f"--shard is {self.shard[0]}/{self.shard[1]}; expected i/N with 1 <= i <= N")
-        paths = [Path(path).resolve() for path in (self.subreads, self.ccs, self.output, self.report) if path]
+        _check_range("--min-quality", self.min_quality, 0, None)
+        written = [
+            self.output,
+            *(f"{self.output}{suffix}" for suffix in (".partial", ".summary.json", ".journal.json")),
+        ]
+        written += [self.report, f"{self.report}.partial"] if self.report else []
+        paths = [Path(path).resolve() for path in (self.subreads, self.ccs, *written)]
         if len(set(paths)) != len(paths):
-            raise UsageError("inputs, output and report must be different files")
+            raise UsageError(f"inputs, report and what is written for '{self.output}' must be different files")
 
 
 def _check_range(flag: str, value: float | None, least: float, most: float | None) -> None:
-    if value is not None and not least <= value <= (math.inf if most is None else most):  # NaN is out of any range
+    if value is not None and not (math.isfinite(value) and least <= value <= (value if most is None else most)):
         expected = f"at least {least}" if most is None else f"{least} to {most}"
         raise UsageError(f"{flag} is {value}; expected {expected}")

@@ -6,6 +6,7 @@ for FASTQ; here also for BAM, so that a file gives the same reads in either form
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ def filter_reads(reads: str, output: str, min_quality: float) -> FilterCounts:
     """
     if output != STDOUT and Path(output).resolve() == Path(reads).resolve():
         raise UsageError(f"output '{output}' is the input file")
+    if not math.isfinite(min_quality):
+        raise UsageError(f"--min-quality is {min_quality}; expected a number")
     counts = FilterCounts()
     if reads.endswith(".bam") and output_format(output) == BAM:
         with BamReader(reads) as reader:

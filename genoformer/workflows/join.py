@@ -1,4 +1,4 @@
-"""`genoformer consensus join`: finished shards of `correct` as one file, without decompressing them."""
+"""`genoformer consensus join`: finished shards of `correct` as one file, block by block."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from genoformer.errors import OutputError, UsageError
-from genoformer.io.bam import EOF_BLOCK, BamReader
+from genoformer.io.bam import EOF_BLOCK, BamReader, BgzfFile
 from genoformer.io.reads import BAM, FASTQ, STDOUT, PartialFile, output_format, partial_path, read_json, write_json
 from genoformer.workflows.output import FORMAT_VERSION, Counts, differing_keys, summary_of, summary_path
 
@@ -110,10 +110,19 @@ def _append(target: BinaryIO, shard: Path, kind: str, with_header: bool) -> None
         with BamReader(shard) as reader:
             start = reader.first_record >> 16  # `correct` ends the block after the header
     if kind != FASTQ:
+        _check_blocks(shard)
         end -= len(EOF_BLOCK)
     with open(shard, "rb") as source:
         source.seek(start)
         _copy(source, target, end - start)
+
+
+def _check_blocks(shard: Path) -> None:
+    """Reads a compressed shard once, so that a damaged block ends the join."""
+    file = BgzfFile(shard)
+    while file.read(1 << 20):
+        pass
+    file.close()
 
 
 def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:

@@ -53,8 +53,10 @@ def test_an_output_of_unknown_format():
         {"subreads": "a.bam", "ccs": "a.bam", "output": "o.bam"},
         {"subreads": "s.bam", "ccs": "c.bam", "output": "./c.bam"},
         {"subreads": "s.bam", "ccs": "c.bam", "output": "o.fastq", "report": "o.fastq"},
+        {"subreads": "s.bam", "ccs": "o.fastq.partial", "output": "o.fastq"},
+        {"subreads": "s.bam", "ccs": "c.bam", "output": "o.bam", "report": "o.bam.summary.json"},
     ],
 )
 def test_files_must_differ(files):
-    with pytest.raises(UsageError, match="inputs, output and report must be different files"):
+    with pytest.raises(UsageError, match=r"inputs, report and what is written for .* must be different files"):
         CorrectOptions(**files).check()

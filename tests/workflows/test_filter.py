@@ -179,3 +179,9 @@ def test_bam_to_bam_keeps_records_and_header(tmp_path):
     with pysam.AlignmentFile(str(source)) as before, pysam.AlignmentFile(str(tmp_path / "kept.bam")) as after:
         assert str(after.header) == str(before.header)
         assert [read.to_string() for read in after] == [read.to_string() for read in before if read.query_name == "a"]
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf")])
+def test_a_threshold_that_is_no_number(tmp_path, threshold):
+    with pytest.raises(UsageError, match=r"--min-quality is (nan|inf); expected a number"):
+        filter_reads(str(tmp_path / "a.fastq"), str(tmp_path / "b.fastq"), threshold)

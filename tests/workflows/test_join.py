@@ -6,7 +6,7 @@ from pathlib import Path
 import pysam
 import pytest
 
-from genoformer.errors import OutputError, UsageError
+from genoformer.errors import AlignmentError, OutputError, UsageError
 from genoformer.io.reads import partial_path
 from genoformer.workflows.join import join_shards
 from genoformer.workflows.output import journal_path, summary_path
@@ -83,7 +83,7 @@ def test_one_header_and_one_end_of_file_block(inputs, tmp_path, kind):
     assert content.endswith(EOF_BLOCK)
     assert not content.removesuffix(EOF_BLOCK).endswith(EOF_BLOCK)
     if kind == "bam":
-        pysam.quickcheck("-u", str(tmp_path / "joined.bam"))
+        pysam.quickcheck("-u", str(tmp_path / "joined.fastq.gz"))
         headers = []
         for name in ("joined.bam", "whole.bam"):
             with pysam.AlignmentFile(str(tmp_path / name), check_sq=False) as file:
@@ -101,7 +101,7 @@ def test_a_trained_model_in_five_shards(inputs, tmp_path):
     model = save_tiny_model(tmp_path)
     run(inputs, tmp_path / "whole.bam", model=model, min_quality=0)
     shards = run_shards(inputs, tmp_path, "bam", 5, model=model, min_quality=0)
-    join_shards(shards, str(tmp_path / "joined.bam"))
+    join_shards(shards, str(tmp_path / "joined.fastq.gz"))
     assert records(tmp_path / "joined.bam") == records(tmp_path / "whole.bam")
     assert len(records(tmp_path / "joined.bam")) == 12
 
@@ -267,3 +267,13 @@ def test_reports_that_do_not_match(shards, tmp_path, reports):
 def test_a_report_that_is_not_there(shards, tmp_path):
     reports = {"report": str(tmp_path / "r.tsv"), "shard_reports": [str(tmp_path / "none.tsv")] * 3}
     assert "No such file" in refusal(shards, tmp_path, FileNotFoundError, **reports)
+
+
+def test_a_shard_with_a_damaged_block(shards, tmp_path):
+    path = Path(shards[1])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(AlignmentError, match="damaged near compressed byte"):
+        join_shards([str(shard) for shard in shards], str(tmp_path / "joined.fastq.gz"))
+    assert not (tmp_path / "joined.fastq.gz").exists()
