@@ -83,7 +83,7 @@ def test_one_header_and_one_end_of_file_block(inputs, tmp_path, kind):
     assert content.endswith(EOF_BLOCK)
     assert not content.removesuffix(EOF_BLOCK).endswith(EOF_BLOCK)
     if kind == "bam":
-        pysam.quickcheck("-u", str(tmp_path / "joined.fastq.gz"))
+        pysam.quickcheck("-u", str(tmp_path / "joined.bam"))
         headers = []
         for name in ("joined.bam", "whole.bam"):
             with pysam.AlignmentFile(str(tmp_path / name), check_sq=False) as file:
@@ -101,7 +101,7 @@ def test_a_trained_model_in_five_shards(inputs, tmp_path):
     model = save_tiny_model(tmp_path)
     run(inputs, tmp_path / "whole.bam", model=model, min_quality=0)
     shards = run_shards(inputs, tmp_path, "bam", 5, model=model, min_quality=0)
-    join_shards(shards, str(tmp_path / "joined.fastq.gz"))
+    join_shards(shards, str(tmp_path / "joined.bam"))
     assert records(tmp_path / "joined.bam") == records(tmp_path / "whole.bam")
     assert len(records(tmp_path / "joined.bam")) == 12
 
@@ -274,6 +274,6 @@ def test_a_shard_with_a_damaged_block(shards, tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(AlignmentError, match="damaged near compressed byte"):
+    with pytest.raises(AlignmentError, match="damaged"):
         join_shards([str(shard) for shard in shards], str(tmp_path / "joined.fastq.gz"))
     assert not (tmp_path / "joined.fastq.gz").exists()
