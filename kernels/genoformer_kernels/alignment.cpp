@@ -39,6 +39,8 @@ struct AlignmentTask {
     float* gradient;    // [B, L, 5] or null
     float* posterior;   // [B, M, L] or null
     int64_t num_threads;
+    // GOMP_parallel of the OpenMP library that torch runs on, or null: runs the function in every thread of a team.
+    void (*parallel)(void (*function)(void*), void* argument, unsigned num_threads, unsigned flags);
 };
 }
 
@@ -385,30 +387,43 @@ class FlushToZero {
 #endif
 };
 
-void run_groups(const AlignmentTask& task, std::atomic<int64_t>& next, std::atomic<bool>& failed) {
+// What threads share: each takes the next group until none is left.
+struct Work {
+    const AlignmentTask& task;
+    std::atomic<int64_t> next{0};
+    std::atomic<bool> failed{false};
+};
+
+void run_groups(void* argument) {
+    Work& work = *static_cast<Work*>(argument);
     const FlushToZero flush;
     try {
-        Group group(task);
-        for (int64_t first; (first = kLanes * next++) < task.batch;) group.run(first);
+        Group group(work.task);
+        for (int64_t first; (first = kLanes * work.next++) < work.task.batch;) group.run(first);
     } catch (...) {
-        failed = true;
+        work.failed = true;
     }
+}
+
+void run_in_own_threads(Work& work, int64_t num_threads) {
+    std::vector<std::thread> others;
+    try {
+        for (int64_t n = 1; n < num_threads; ++n) others.emplace_back(run_groups, &work);
+    } catch (...) {  // no more threads to be had: those that started, and this one, do the work
+    }
+    run_groups(&work);
+    for (std::thread& other : others) other.join();
 }
 
 }  // namespace
 
 extern "C" int genoformer_align(const AlignmentTask* task) {
-    std::atomic<int64_t> next{0};
-    std::atomic<bool> failed{false};
+    Work work{*task};
     const int64_t num_groups = (task->batch + kLanes - 1) / kLanes;
     const int64_t num_threads = std::max<int64_t>(1, std::min(task->num_threads, num_groups));
-    std::vector<std::thread> others;
-    try {
-        for (int64_t n = 1; n < num_threads; ++n)
-            others.emplace_back(run_groups, std::cref(*task), std::ref(next), std::ref(failed));
-    } catch (...) {  // no more threads to be had: those that started, and this one, do the work
-    }
-    run_groups(*task, next, failed);
-    for (std::thread& other : others) other.join();
-    return failed ? 1 : 0;
+    if (num_threads > 1 && task->parallel)
+        task->parallel(run_groups, &work, static_cast<unsigned>(num_threads), 0);
+    else
+        run_in_own_threads(work, num_threads);
+    return work.failed ? 1 : 0;
 }

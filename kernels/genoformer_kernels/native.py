@@ -55,6 +55,7 @@ class _Task(ctypes.Structure):
         ("gradient", ctypes.c_void_p),
         ("posterior", ctypes.c_void_p),
         ("num_threads", ctypes.c_int64),
+        ("parallel", ctypes.c_void_p),
     ]
 
 
@@ -155,6 +156,18 @@ def _load() -> ctypes.CDLL | str:
     return library
 
 
+@functools.cache
+def _team_launcher() -> int | None:
+    """Address of GOMP_parallel in the OpenMP library of torch, or None: the kernel then starts threads of its own.
+
+    Threads of OpenMP spin for milliseconds after torch has used them, on the cores that threads of ours would need.
+    """
+    try:
+        return ctypes.cast(ctypes.CDLL(torch._C.__file__).GOMP_parallel, ctypes.c_void_p).value
+    except (OSError, AttributeError):
+        return None
+
+
 def unavailable_reason() -> str | None:
     """Why the native kernel cannot be used on this machine, or None; compiles it if that has not been done."""
     loaded = _load()
@@ -203,6 +216,7 @@ def solve(
         gradient=None if probs_gradient is None else probs_gradient.data_ptr(),
         posterior=None if matches is None else matches.data_ptr(),
         num_threads=torch.get_num_threads(),
+        parallel=_team_launcher(),
     )
     if library.genoformer_align(ctypes.byref(task)):
         raise MemoryError(f"no memory for an alignment table of {num_bases} x {num_columns} cells, 128 bytes each")

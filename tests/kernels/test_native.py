@@ -140,3 +140,25 @@ def test_solving_without_a_library_says_why(monkeypatch):
     monkeypatch.setattr(native, "_load", lambda: "no compiler")
     with pytest.raises(native.NativeUnavailableError, match="no compiler"):
         native.solve(torch.ones(1, 2, 5), torch.ones(1, 2, dtype=torch.long), deletion_cost=1.0, temperature=None)
+
+
+@needs_compiler
+def test_neither_the_number_of_threads_nor_whose_they_are_changes_a_bit(monkeypatch):
+    assert ("backend: OpenMP" in torch.__config__.parallel_info()) == (native._team_launcher() is not None)
+    generator = torch.Generator().manual_seed(5)
+    probs = torch.rand(50, 20, 5, generator=generator) + 0.01
+    labels = torch.randint(0, 5, (50, 19), generator=generator)
+
+    def solve(num_threads: int) -> torch.Tensor:
+        former = torch.get_num_threads()
+        torch.set_num_threads(num_threads)
+        try:
+            loss, gradient, _ = native.solve(probs, labels, deletion_cost=10.0, temperature=0.1, gradient=True)
+        finally:
+            torch.set_num_threads(former)
+        return torch.cat([loss, gradient.flatten()])
+
+    expected = solve(1)
+    assert torch.equal(solve(3), expected)
+    monkeypatch.setattr(native, "_team_launcher", lambda: None)
+    assert torch.equal(solve(3), expected)
