@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from genoformer.config import ConsensusConfig
+from genoformer.datasets.loader import Batch, Draws
 from genoformer.errors import DataError
-from genoformer.io.examples import Examples, ExampleShard
+from genoformer.io.examples import ExampleShard
 
 
-class ConsensusDataset(Dataset[dict[str, Tensor]]):
-    """Windows of several shards as one sequence, in the order of the shards.
+class ConsensusDataset:
+    """Windows of several shards as one sequence, in the order of the shards: an `ExampleSource` for the loader.
 
-    An item is {"rows": int16 [R, L], "labels": uint8 [L]}. Shards are opened by whoever reads first, so that each
-    worker process has files of its own.
+    Shards are opened by whoever reads first, so that each worker process has files of its own.
 
     Args:
         paths: finished shards of one split.
@@ -34,8 +31,8 @@ class ConsensusDataset(Dataset[dict[str, Tensor]]):
             raise DataError("no shards of examples; make them with 'genoformer consensus examples'")
         self.config = config
         self._paths = [Path(path) for path in paths]
-        self._ends = np.cumsum([self._num_windows(path) for path in self._paths]).tolist()
-        self._shards: list[ExampleShard | None] = [None] * len(self._paths)
+        self._ends = np.cumsum([self._num_windows(path) for path in self._paths])
+        self._shards: dict[int, ExampleShard] = {}
 
     def _num_windows(self, path: Path) -> int:
         with ExampleShard(path) as shard:
@@ -49,25 +46,34 @@ class ConsensusDataset(Dataset[dict[str, Tensor]]):
             return len(shard)
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return int(self._ends[-1])
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"window {index} of {len(self)}")
-        place = bisect.bisect_right(self._ends, index)
-        examples = self._shard(place).read(index - (self._ends[place - 1] if place else 0))
-        return self._item(examples)
+    def read_batch(self, indices: np.ndarray, draws: Draws | None = None) -> Batch:
+        """The windows at `indices`, int64 [B]: "rows" int16 [B, R, L] and "labels" uint8 [B, L].
+
+        Args:
+            draws: not used: windows are not augmented.
+        Raises:
+            IndexError: an index out of range.
+            DataError: a damaged window.
+        """
+        outside = indices[(indices < 0) | (indices >= len(self))]
+        if len(outside):
+            raise IndexError(f"window {outside[0]} of {len(self)}")
+        rows = np.empty((len(indices), self.config.num_rows, self.config.window_length), np.int16)
+        labels = np.empty((len(indices), self.config.window_length), np.uint8)
+        places = np.searchsorted(self._ends, indices, side="right")
+        for place in np.unique(places).tolist():
+            chosen = places == place
+            examples = self._shard(place).read(indices[chosen] - (self._ends[place - 1] if place else 0))
+            rows[chosen], labels[chosen] = examples.rows(self.config), examples.labels
+        return {"rows": torch.from_numpy(rows), "labels": torch.from_numpy(labels)}
 
     def _shard(self, place: int) -> ExampleShard:
-        shard = self._shards[place]
-        if shard is None:
-            shard = self._shards[place] = ExampleShard(self._paths[place])
-        return shard
-
-    def _item(self, examples: Examples) -> dict[str, Tensor]:
-        rows = torch.from_numpy(examples.rows(self.config)[0])  # [R, L]
-        return {"rows": rows, "labels": torch.from_numpy(examples.labels[0])}
+        if place not in self._shards:
+            self._shards[place] = ExampleShard(self._paths[place])
+        return self._shards[place]
 
     def __getstate__(self) -> dict[str, object]:
         """What a worker process gets: no open files."""
-        return {**self.__dict__, "_shards": [None] * len(self._paths)}
+        return {**self.__dict__, "_shards": {}}

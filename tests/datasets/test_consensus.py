@@ -1,4 +1,6 @@
+import copy
 import pickle
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import torch
 
 from genoformer.config import ConsensusConfig
 from genoformer.datasets.consensus import ConsensusDataset
+from genoformer.datasets.loader import Loader, SinglePass
 from genoformer.errors import DataError
 from genoformer.io.examples import Examples, ExampleWriter
 
@@ -14,11 +17,12 @@ CONFIG = ConsensusConfig(max_passes=2, window_length=4)
 
 @pytest.fixture
 def shards(tmp_path):
-    """Two shards of 3 and 2 windows; base rows and labels of window i hold the code i % 5."""
+    """Two shards of 3 and 2 windows and an empty one; base rows and labels of window i hold the code i % 5."""
     paths = []
-    for name, codes in (("a", [0, 1, 2]), ("b", [3, 4])):
+    for name, codes in (("a", [0, 1, 2]), ("none", []), ("b", [3, 4])):
         rows = np.zeros((len(codes), 13, 4), np.float32)
         rows[:, 0] = np.array(codes)[:, None]
+        rows[:, 9:] = np.array([3.9, 600, 40000, 0])[:, None]
         writer = ExampleWriter(tmp_path / f"{name}.h5", CONFIG, "train")
         labels = np.repeat(np.array(codes)[:, None], 4, axis=1)
         zeros = np.zeros(len(codes))
@@ -32,28 +36,51 @@ def shards(tmp_path):
     return paths
 
 
-def test_windows_of_all_shards_in_order(shards):
+def codes(batch):
+    return batch["rows"][:, 0, 0].tolist()
+
+
+def test_windows_of_all_shards_in_the_order_asked_for(shards):
     dataset = ConsensusDataset(shards, CONFIG)
     assert len(dataset) == 5
-    items = [dataset[index] for index in (4, 0, 3, 2, 1)]
-    assert [int(item["rows"][0, 0]) for item in items] == [4, 0, 3, 2, 1]
-    assert [item["labels"].tolist() for item in items] == [[code] * 4 for code in (4, 0, 3, 2, 1)]
-    assert (items[0]["rows"].dtype, items[0]["labels"].dtype) == (torch.int16, torch.uint8)
+    batch = dataset.read_batch(np.array([4, 0, 3, 2, 1, 4]))
+    assert codes(batch) == [4, 0, 3, 2, 1, 4]
+    assert batch["labels"].tolist() == [[code] * 4 for code in (4, 0, 3, 2, 1, 4)]
+    assert batch["rows"][0, 9:, 0].tolist() == [3, 600, 32767, 0]  # fractions cut off, capped to int16
+    assert (batch["rows"].dtype, batch["labels"].dtype) == (torch.int16, torch.uint8)
+    assert batch["rows"].shape == (6, 13, 4)
 
 
-def test_a_worker_opens_its_own_files(shards):
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_loader_takes_them_up_where_it_stopped(shards, num_workers):
     dataset = ConsensusDataset(shards, CONFIG)
-    dataset[0]
-    copy = pickle.loads(pickle.dumps(dataset))  # noqa: S301 - our own bytes
-    assert copy[4]["labels"].tolist() == [4] * 4
-    loader = torch.utils.data.DataLoader(dataset, batch_size=2, num_workers=2, multiprocessing_context="spawn")
-    assert torch.cat([batch["labels"][:, 0] for batch in loader]).tolist() == [0, 1, 2, 3, 4]
+    whole = Loader(dataset, batch_size=2, seed=3)
+    expected = [codes(batch) for batch in islice(whole, 6)]
+    first = Loader(dataset, batch_size=2, seed=3, num_workers=num_workers)
+    found = [codes(batch) for batch in islice(first, 3)]
+    second = Loader(ConsensusDataset(shards, CONFIG), batch_size=2, seed=3, num_workers=num_workers)
+    second.load_state_dict(first.state_dict())
+    assert found + [codes(batch) for batch in islice(second, 3)] == expected
+    assert len({tuple(batch) for batch in expected}) > 2
+
+
+def test_a_single_pass_has_every_window_once(shards):
+    batches = SinglePass(ConsensusDataset(shards, CONFIG), batch_size=2, num_workers=2)
+    assert [codes(batch) for batch in batches] == [[0, 1], [2, 3], [4]]
+
+
+def test_a_copy_has_no_open_files(shards):
+    dataset = ConsensusDataset(shards, CONFIG)
+    dataset.read_batch(np.array([0, 4]))
+    for other in (copy.copy(dataset), pickle.loads(pickle.dumps(dataset))):  # noqa: S301 - our own bytes
+        assert not other._shards
+        assert codes(other.read_batch(np.array([4]))) == [4]
 
 
 @pytest.mark.parametrize("index", [5, -1])
 def test_beyond_the_end(shards, index):
     with pytest.raises(IndexError, match=f"window {index} of 5"):
-        ConsensusDataset(shards, CONFIG)[index]
+        ConsensusDataset(shards, CONFIG).read_batch(np.array([0, index]))
 
 
 def test_shards_of_another_shape(shards):
