@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from genoformer.cli.consensus_align import ALIGN_HELP, align
+from genoformer.cli.consensus_import import IMPORT_HELP, import_
 from genoformer.cli.terminal import Progress, parse_range, parse_shard, set_up_log
 
 app = typer.Typer(help="Corrected consensus reads from PacBio subreads.", no_args_is_help=True)
@@ -178,6 +179,8 @@ def examples(
     counts = ", ".join(f"{summary.get(f'n_examples_{split}', 0):,} {split}" for split in ("train", "eval", "test"))
     typer.echo(f"{summary.get('n_zmw_pass', 0):,} of {summary['n_zmw_processed']:,} molecules: {counts}", err=True)
 
+
+app.command("import", help=IMPORT_HELP)(import_)
 
 _SIMULATE_HELP = (
     "Simulate subreads, draft consensus reads and their truth.\n\n"

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import zlib
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +109,7 @@ class ExampleWriter:
         self.path = Path(path)
         self._partial = partial_path(path)
         self._molecules: dict[_Molecule, int] = {}
-        self._molecule: list[np.ndarray] = []
-        self._ccs_start: list[np.ndarray] = []
+        self._molecule, self._ccs_start = array("i"), array("i")
         self._passes, length = config.max_passes, config.window_length
         with self._writing():
             self._file = h5py.File(self._partial, "w", libver="latest")
@@ -140,23 +140,23 @@ class ExampleWriter:
             molecule.encode(), examples.strand[0].tobytes(), examples.sn[0].tobytes(), int(examples.num_passes[0])
         )
         place = self._molecules.setdefault(shared, len(self._molecules))
-        self._molecule.append(np.full(len(examples), place, dtype=np.int32))
-        self._ccs_start.append(examples.ccs_start.astype(np.int32))
+        self._molecule.extend([place] * len(examples))
+        self._ccs_start.extend(examples.ccs_start.tolist())
 
     def finish(self) -> None:
         """Completes the file and gives it its name."""
         molecules = list(self._molecules)
         arrays = {
-            "ccs_start": np.concatenate([np.zeros(0, np.int32), *self._ccs_start]),
-            "molecule": np.concatenate([np.zeros(0, np.int32), *self._molecule]),
+            "ccs_start": np.array(self._ccs_start, np.int32),
+            "molecule": np.array(self._molecule, np.int32),
             "strand": np.frombuffer(b"".join(m.strand for m in molecules), np.uint8).reshape(-1, self._passes),
             "sn": np.frombuffer(b"".join(m.sn for m in molecules), np.float32).reshape(-1, NUM_SN),
             "num_passes": np.array([m.num_passes for m in molecules], np.uint8),
             "molecules": np.array([m.name for m in molecules], np.bytes_),
         }
         with self._writing():
-            for name, array in arrays.items():
-                self._file.create_dataset(name, data=array)
+            for name, values in arrays.items():
+                self._file.create_dataset(name, data=values)
             self._file.close()
             self._partial.replace(self.path)
 

@@ -96,34 +96,52 @@ def make_examples(options: ExamplesOptions, on_progress: Callable[[int], None] |
         DataError: damaged input, or files that do not belong together.
         OutputError: the folder or a file cannot be written.
     """
-    index, count = options.shard
-    if not 1 <= index <= count:
-        raise UsageError(f"--shard is {index}/{count}; expected i/N with 1 <= i <= N")
-    suffix = f"{index:05d}-of-{count:05d}"
-    try:
-        options.out_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{options.out_dir}: cannot be made: {error.strerror}") from None
+    suffix = shard_suffix(options.shard)
     counts: Counter[str] = Counter()
-    writers = {
-        split: ExampleWriter(options.out_dir / f"{split}-{suffix}.h5", options.config, split) for split in SPLITS
-    }
-    try:
+    with shard_writers(options.out_dir, suffix, options.config) as writers:
         for made in _made(options):
             counts.update(made.counts)
             if made.split is not None and made.examples is not None:
                 writers[made.split].append(made.name, made.examples)
             if on_progress is not None:
                 on_progress(counts["n_zmw_processed"])
+    summary = dict(counts) | _provenance(options)
+    write_json(options.out_dir / f"examples-{suffix}.summary.json", summary)
+    return summary
+
+
+def shard_suffix(shard: tuple[int, int]) -> str:
+    """How the files of shard (i, n) are told apart: 'iiiii-of-nnnnn'.
+
+    Raises:
+        UsageError: i is not in 1 to n.
+    """
+    index, count = shard
+    if not 1 <= index <= count:
+        raise UsageError(f"--shard is {index}/{count}; expected i/N with 1 <= i <= N")
+    return f"{index:05d}-of-{count:05d}"
+
+
+@contextlib.contextmanager
+def shard_writers(out_dir: Path, suffix: str, config: ConsensusConfig) -> Iterator[dict[str, ExampleWriter]]:
+    """A writer for each split; the files appear when the context ends well, and none where it ends with an error.
+
+    Raises:
+        OutputError: the folder or a file cannot be written.
+    """
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out_dir}: cannot be made: {error.strerror}") from None
+    writers = {split: ExampleWriter(out_dir / f"{split}-{suffix}.h5", config, split) for split in SPLITS}
+    try:
+        yield writers
         for writer in writers.values():
             writer.finish()
     except BaseException:
         for writer in writers.values():
             writer.discard()
         raise
-    summary = dict(counts) | _provenance(options)
-    write_json(options.out_dir / f"examples-{suffix}.summary.json", summary)
-    return summary
 
 
 def _made(options: ExamplesOptions) -> Iterator[_Made]:

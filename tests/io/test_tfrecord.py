@@ -10,16 +10,7 @@ import pytest
 from genoformer.errors import DataError
 from genoformer.io.tfrecord import parse_example, read_examples, read_records
 from tests.tensor_bundle import field, fixed32, masked_crc, varint
-
-
-def record(body: bytes) -> bytes:
-    length = len(body).to_bytes(8, "little")
-    return length + masked_crc(length).to_bytes(4, "little") + body + masked_crc(body).to_bytes(4, "little")
-
-
-def example(**features: bytes) -> bytes:
-    items = b"".join(field(1, field(1, name.encode()) + field(2, feature)) for name, feature in features.items())
-    return field(1, items)
+from tests.tfrecord_builder import example, record
 
 
 def write(path: Path, data: bytes) -> Path:
