@@ -22,9 +22,9 @@ NOWHERE: tuple[str, ...] = ()
 CONFINED = {
     "Bio": ("genoformer.io",),
     "Bio.Align": ("genoformer.io", "genoformer.nn.metrics"),
-    "edlib": ("genoformer.io.aligner",),
+    "edlib": ("genoformer.io.aligner", "genoformer.io.truth_aligner"),
     "h5py": ("genoformer.io",),
-    "mappy": ("genoformer.io.aligner",),
+    "mappy": ("genoformer.io.aligner", "genoformer.io.truth_aligner"),
     "pyBigWig": ("genoformer.io",),
     "pyfaidx": ("genoformer.io",),
     "pysam": ("genoformer.io",),

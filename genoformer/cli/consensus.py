@@ -1,4 +1,4 @@
-"""`genoformer consensus`: align, correct, join, filter and simulate reads; examples for training."""
+"""`genoformer consensus`: align, correct, assess, calibrate, join, filter and simulate reads; examples for training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from genoformer.cli.consensus_align import ALIGN_HELP, align
+from genoformer.cli.consensus_assess import ASSESS_HELP, CALIBRATE_HELP, assess, calibrate
 from genoformer.cli.consensus_import import IMPORT_HELP, import_
 from genoformer.cli.terminal import Progress, parse_range, parse_shard, set_up_log
 
@@ -60,10 +61,13 @@ def correct(
     max_base_quality: Annotated[int, typer.Option(help="Cap on base qualities, 1 to 93.")] = 93,
     calibration: Annotated[
         str | None,
-        typer.Option(help="'threshold,w,b': q -> w*q + b above the threshold; or 'skip'. Default: the model's own."),
+        typer.Option(
+            help="A .json file of 'calibrate'; or 'threshold,w,b': q -> w*q + b above the threshold; or 'skip'. "
+            "Default: the model's own."
+        ),
     ] = None,
     ccs_calibration: Annotated[
-        str | None, typer.Option(help="The same for bases copied from the CCS. Default: skip.")
+        str | None, typer.Option(help="A line for bases copied from the CCS. Default: skip, or the file's table.")
     ] = None,
     ins_trim: Annotated[int, typer.Option(help="Remove longer insertions from subreads; 0 keeps all.")] = 5,
     smart_windows: Annotated[
@@ -99,6 +103,8 @@ def correct(
 
 
 app.command(help=ALIGN_HELP)(align)
+app.command(help=ASSESS_HELP)(assess)
+app.command(help=CALIBRATE_HELP)(calibrate)
 
 _JOIN_HELP = (
     "Put finished shards together: the records of an unsharded run, in its order.\n\n"

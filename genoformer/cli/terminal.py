@@ -61,3 +61,33 @@ class Progress:
     def update(self, num_molecules: int, part: float) -> None:
         """Shows the number of molecules done and the part of the input read."""
         self._bar.update(self._task, completed=100 * part, molecules=num_molecules)
+
+
+class ReadCount:
+    """A count of reads on stderr, only where that is a terminal."""
+
+    def __init__(self, hidden: bool) -> None:
+        from rich import progress
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        self._bar = progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.completed:,} reads"),
+            progress.TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=hidden or not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> ReadCount:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def update(self, num_reads: int) -> None:
+        """Shows the number of reads done."""
+        self._bar.update(self._task, completed=num_reads)

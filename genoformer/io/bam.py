@@ -382,7 +382,7 @@ def encode_unmapped(name: str, sequence: bytes, quals: np.ndarray, tags: list[tu
     Args:
         sequence: letters, [n].
         quals: Phred qualities, uint8 [n].
-        tags: (name, type, value) with type one of i, f, Z.
+        tags: (name, type, value) with type one of i, f, Z, or B for a numpy array of uint32.
     Raises:
         AlignmentError: a name of more than 254 bytes, or a letter that BAM does not know.
     Source: SAM specification, section 4.2: flag 4, no position, bin 4680.
@@ -398,10 +398,15 @@ def encode_unmapped(name: str, sequence: bytes, quals: np.ndarray, tags: list[tu
     core = _CORE.pack(-1, -1, len(encoded), 255, 4680, 0, FLAG_UNMAPPED, len(sequence), -1, -1, 0)
     body = [core, encoded, (padded[0::2] << 4 | padded[1::2]).tobytes(), quals.astype(np.uint8).tobytes()]
     for tag, kind, value in tags:
-        packed = value.encode() + b"\0" if kind == "Z" else struct.pack("<" + kind, value)
-        body.append(tag.encode() + kind.encode() + packed)
+        body.append(tag.encode() + kind.encode() + _pack_tag(kind, value))
     record = b"".join(body)
     return struct.pack("<i", len(record)) + record
+
+
+def _pack_tag(kind: str, value: Any) -> bytes:
+    if kind == "B":
+        return b"I" + struct.pack("<I", len(value)) + value.astype("<u4").tobytes()
+    return value.encode() + b"\0" if kind == "Z" else struct.pack("<" + kind, value)
 
 
 def encode_header(text: str) -> bytes:

@@ -36,6 +36,32 @@ def read_fasta(path: str | Path) -> dict[str, bytes]:
     return sequences
 
 
+def read_fasta_names(path: str | Path) -> list[str]:
+    """Names of the sequences of a FASTA file (plain or gzip), in order; holds no sequence in memory.
+
+    Raises:
+        DataError: not a FASTA file, truncated, or a name that is empty or there twice.
+    """
+    names: dict[str, None] = {}
+    try:
+        with open(path, "rb") as file:
+            is_gzip = file.peek(2)[:2] == b"\x1f\x8b"
+            with gzip.GzipFile(fileobj=file) if is_gzip else file as lines:
+                for number, line in enumerate(lines):
+                    if number == 0 and not line.startswith(b">"):
+                        raise DataError(f"{path}: starts with {line[:8]!r}; expected a FASTA file")
+                    if line.startswith(b">"):
+                        name = (line[1:].split() or [b""])[0].decode("utf-8", "replace")
+                        if not name or name in names:
+                            raise DataError(f"{path} line {number + 1}: name '{name}' is empty or there twice")
+                        names[name] = None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not names:
+        raise DataError(f"{path}: the file is empty; expected a FASTA file")
+    return list(names)
+
+
 def _read_plain_or_gzip(path: str | Path) -> bytes:
     try:
         with open(path, "rb") as file:

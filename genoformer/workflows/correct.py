@@ -24,6 +24,7 @@ from genoformer.io.bam import BamReader
 from genoformer.io.reads import header_with_program, output_format, partial_path, read_json
 from genoformer.io.shards import shard_range
 from genoformer.io.subreads import CcsFinder, RawMolecule, iterate_molecules
+from genoformer.workflows.calibration import AppliedCalibration, choose_calibration, is_calibration_file
 from genoformer.workflows.correct_options import CorrectOptions
 from genoformer.workflows.output import CorrectedOutput, differing_keys, summary_path
 from genoformer.workflows.pipeline import StageSeconds, WindowBatches, prepared_molecules
@@ -49,13 +50,16 @@ def correct(options: CorrectOptions, on_progress: Callable[[int, float], None] |
     options.check()
     with BamReader(options.subreads) as subreads, CcsFinder(options.ccs) as ccs:
         predictor = load_predictor(options)
-        calibration = options.calibration if options.calibration is not None else predictor.config.calibration
+        calibration = choose_calibration(
+            options.calibration, options.ccs_calibration, predictor.config.calibration, predictor.digest
+        )
         settings = StitchSettings(
             options.min_quality,
             options.min_length,
             options.max_base_quality,
-            Calibration.parse(calibration),
-            Calibration.parse(options.ccs_calibration),
+            Calibration.parse(calibration.line),
+            Calibration.parse(calibration.ccs_line),
+            calibration.tables,
         )
         identity = run_identity(options, predictor, calibration)
         if options.resume and (done := _finished_summary(options, identity)) is not None:
@@ -174,7 +178,7 @@ def _no_model(rows: np.ndarray) -> Calls:
     raise AssertionError(f"a vote is done with the pileup; {len(rows)} windows came to the model")
 
 
-def run_identity(options: CorrectOptions, predictor: Predictor, calibration: str | None) -> dict[str, Any]:
+def run_identity(options: CorrectOptions, predictor: Predictor, calibration: AppliedCalibration) -> dict[str, Any]:
     """Everything that determines the records of a run; two runs with the same identity write the same records."""
     return {
         "version": __version__,
@@ -189,8 +193,7 @@ def run_identity(options: CorrectOptions, predictor: Predictor, calibration: str
         "min_quality": options.min_quality,
         "min_length": options.min_length,
         "max_base_quality": options.max_base_quality,
-        "calibration": calibration or "skip",
-        "ccs_calibration": options.ccs_calibration or "skip",
+        **calibration.identity,
         "ins_trim": options.ins_trim,
         "smart_windows": options.smart_windows,
         "on_fail": options.on_fail,
@@ -225,7 +228,8 @@ def _command(options: CorrectOptions) -> str:
                  "max_base_quality", "calibration", "ccs_calibration", "ins_trim", "limit", "on_fail"):  # fmt: skip
         value = getattr(options, flag)
         if value != getattr(defaults, flag):
-            words += [f"--{flag.replace('_', '-')}", str(value)]
+            is_file = flag == "calibration" and is_calibration_file(value)
+            words += [f"--{flag.replace('_', '-')}", Path(value).name if is_file else str(value)]
     return " ".join(words + (["--smart-windows"] if options.smart_windows else []))
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from genoformer.errors import UsageError
 from genoformer.genome.quality import MAX_FASTQ_QUALITY
 from genoformer.io.reads import STDOUT, output_format
+from genoformer.workflows.calibration import is_calibration_file
 
 VOTE = "vote"
 ON_FAIL = ("drop", "ccs")
@@ -72,7 +73,10 @@ class CorrectOptions:
             *(f"{self.output}{suffix}" for suffix in (".partial", ".summary.json", ".journal.json")),
         ]
         written += [self.report, f"{self.report}.partial"] if self.report else []
-        paths = [Path(path).resolve() for path in (self.subreads, self.ccs, *written)]
+        read = [self.subreads, self.ccs]
+        if self.calibration is not None and is_calibration_file(self.calibration):
+            read.append(self.calibration)
+        paths = [Path(path).resolve() for path in (*read, *written)]
         if len(set(paths)) != len(paths):
             raise UsageError(f"inputs, report and what is written for '{self.output}' must be different files")
 

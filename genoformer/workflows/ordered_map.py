@@ -11,7 +11,7 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
 from typing import Any, TypeVar
@@ -25,13 +25,14 @@ _POLL_SECONDS = 0.1
 
 
 def ordered_map(
-    function: Callable[[T], R], items: Iterator[T], num_workers: int, max_waiting: int
+    function: Callable[[T], R], items: Iterator[T], num_workers: int, max_waiting: int, in_threads: bool = False
 ) -> Generator[R, None, None]:
     """function(item) of each item, in order; at most `max_waiting` of them run ahead.
 
     Args:
         function: picklable, and importable where `num_workers` is not 0.
         num_workers: processes; 0 calls the function in the thread that takes the items.
+        in_threads: threads in place of processes, for a function that leaves Python's lock and shares what is large.
     Raises:
         GenoformerError: a worker process died.
         Whatever taking an item or the function raises.
@@ -58,7 +59,7 @@ def ordered_map(
             put(error)
         put(None)
 
-    with _executor(num_workers) as executor:
+    with _executor(num_workers, in_threads) as executor:
         reader = threading.Thread(target=take_items, name="reader", daemon=True)
         reader.start()
         try:
@@ -106,8 +107,10 @@ def _start_worker() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _executor(num_workers: int) -> Executor:
+def _executor(num_workers: int, in_threads: bool) -> Executor:
     if num_workers == 0:
         return _InlineExecutor()
+    if in_threads:
+        return ThreadPoolExecutor(num_workers)
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's and the reader's threads
     return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)

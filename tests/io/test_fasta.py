@@ -3,7 +3,7 @@ import gzip
 import pytest
 
 from genoformer.errors import DataError
-from genoformer.io.fasta import read_fasta
+from genoformer.io.fasta import read_fasta, read_fasta_names
 
 
 def test_real_truth(shared_data):
@@ -44,3 +44,27 @@ def test_a_fasta_that_is_not_there_or_a_folder(tmp_path):
         read_fasta(tmp_path / "none.fa")
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         read_fasta(tmp_path)
+
+
+def test_names(tmp_path):
+    content = b">chr1 of something\r\nACgt\r\n>chr2\nA"
+    (tmp_path / "genome.fa").write_bytes(content)
+    (tmp_path / "genome.fa.gz").write_bytes(gzip.compress(content))
+    assert read_fasta_names(tmp_path / "genome.fa") == read_fasta_names(tmp_path / "genome.fa.gz") == ["chr1", "chr2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", ": the file is empty"),
+        (b"@read\nACGT\n", r": starts with b'@read\\n'; expected a FASTA file"),
+        (b">a\nAC\n>a\nA\n", " line 3: name 'a' is empty or there twice"),
+        (b">a\nAC\n>\nA\n", " line 3: name '' is empty or there twice"),
+        (gzip.compress(b">a\nACGT\n")[:-4], ": cannot be read: Compressed file ended"),
+    ],
+)
+def test_broken_names(tmp_path, content, message):
+    path = tmp_path / "genome.fa"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"genome.fa{message}"):
+        read_fasta_names(path)

@@ -151,6 +151,7 @@ def test_bam_header_and_tags(inputs, tiny_model, tmp_path):
         tags = dict(read.get_tags())
         num_passes = molecule.ccs.tags["np"]
         expected_rq = 1 - np.mean([10 ** (-qual / 10) for qual in read.query_qualities])
+        assert sum(tags.pop("cp")) == len(read.query_sequence)
         assert tags.pop("rq") == pytest.approx(expected_rq, abs=1e-6)  # of what is written; the CCS read has 0.5
         assert tags == {"zm": molecule.ccs.tags["zm"], "np": num_passes, "ec": num_passes + 0.5, "RG": READ_GROUP}
 

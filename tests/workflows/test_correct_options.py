@@ -55,6 +55,7 @@ def test_an_output_of_unknown_format():
         {"subreads": "s.bam", "ccs": "c.bam", "output": "o.fastq", "report": "o.fastq"},
         {"subreads": "s.bam", "ccs": "o.fastq.partial", "output": "o.fastq"},
         {"subreads": "s.bam", "ccs": "c.bam", "output": "o.bam", "report": "o.bam.summary.json"},
+        {"subreads": "s.bam", "ccs": "c.bam", "output": "o.bam", "calibration": "o.bam.summary.json"},
     ],
 )
 def test_files_must_differ(files):

@@ -65,6 +65,18 @@ def test_results_come_in_the_order_of_the_items(num_workers, max_waiting):
     assert (results, error) == ([number**2 for number in range(40)], None)
 
 
+def test_threads_share_what_a_process_could_not_take():
+    lock = threading.Lock()  # cannot be pickled
+
+    def locked_square(number):
+        with lock:
+            return square(number)
+
+    assert list(ordered_map(locked_square, iter(range(40)), 3, 5, in_threads=True)) == [n * n for n in range(40)]
+    with pytest.raises(StrangeError, match="in the function"):
+        list(ordered_map(fail_at_three, iter(range(9)), 3, 5, in_threads=True))
+
+
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_no_items(num_workers):
     assert taken(square, iter([]), num_workers) == ([], None)

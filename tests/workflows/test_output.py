@@ -51,7 +51,7 @@ def molecule_of(number, *, next_offset=None, **changes):
 
 def add(output, number, outcome=Outcome.SUCCESS, **changes):
     molecule = molecule_of(number, **{"next_offset": 1000 * number, **changes})
-    stitched = Stitched(b"A" * number, np.full(number, 30, np.uint8), 30.0, outcome)
+    stitched = Stitched(b"A" * number, np.full(number, 30, np.uint8), np.zeros(number, bool), 30.0, outcome)
     output.add(molecule, stitched, corrected_read(molecule, stitched) if outcome is Outcome.SUCCESS else None)
 
 

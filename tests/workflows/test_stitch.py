@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from genoformer.genome.calibration import CalibrationTables
 from genoformer.genome.quality import Calibration
 from genoformer.workflows.stitch import (
     Outcome,
@@ -133,6 +134,15 @@ def test_a_molecule_without_subreads_is_named_so():
     assert stitched.outcome is Outcome.NO_SUBREADS
 
 
+def test_tables_follow_the_lines_and_the_cap_follows_the_tables():
+    rows = np.tile(np.arange(94.0), (2, 1))
+    rows[0, 30:], rows[1, 30:] = 50.4, 60.0
+    settings = as_settings(calibration=Calibration(0, 2, 0), max_base_quality=55, tables=CalibrationTables(rows))
+    error_prob = np.array([10**-1.0, 10**-1.5, 0.0], np.float32)
+    assert called_quals(error_prob, settings).tolist() == [20, 50, 50]  # lines: 20, 30, 93
+    assert copied_quals(np.array([10, 30, 93], np.uint8), settings).tolist() == [10, 55, 55]
+
+
 # Records
 
 
@@ -143,13 +153,26 @@ def test_tags_of_a_corrected_read():
     tags = {name: (kind, value) for name, kind, value in read.tags}
     # By hand: errors 0.1 and 0.001, so rq is 1 - 0.0505.
     assert tags.pop("rq") == ("f", pytest.approx(0.9495, abs=1e-12))
+    kind, runs = tags.pop("cp")
+    assert (kind, runs.tolist()) == ("B", [2])
     assert tags == {"zm": ("i", 17), "np": ("i", 7), "ec": ("f", 6.5), "RG": ("Z", "ab12")}
+
+
+def test_a_tag_says_which_bases_are_copied():
+    molecule = as_molecule("ACGTTGCA", [40] * 8, ccs_range=[(0, 3), (3, 6), (6, 8)], is_called=[False, True, False])
+    stitched = stitch(molecule, as_calls("T--G", quals=[[20] * 4]), as_settings())
+    assert as_read(stitched)[0] == "ACGTGCA"
+    for read, expected in (
+        (corrected_read(molecule, stitched), [0, 3, 2, 2]),
+        (ccs_read(molecule, as_settings()), [0, 8]),
+    ):
+        assert {name: value for name, _, value in read.tags}["cp"].tolist() == expected
 
 
 def test_tags_that_the_ccs_read_lacks():
     molecule = as_molecule(num_subreads=3)
     read = corrected_read(molecule, stitch(molecule, as_calls("ACGT", quals=[[20] * 4]), as_settings()))
-    tags = {name: value for name, _, value in read.tags}
+    tags = {name: value for name, _, value in read.tags if name != "cp"}
     assert tags == {"zm": 17, "np": 3, "ec": -1.0, "rq": pytest.approx(0.99)}
 
 
