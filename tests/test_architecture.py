@@ -25,6 +25,7 @@ CONFINED = {
     "edlib": ("genoformer.io.aligner", "genoformer.io.truth_aligner"),
     "h5py": ("genoformer.io",),
     "mappy": ("genoformer.io.aligner", "genoformer.io.truth_aligner"),
+    "pyabpoa": ("genoformer.io.partial_order",),
     "pyBigWig": ("genoformer.io",),
     "pyfaidx": ("genoformer.io",),
     "pysam": ("genoformer.io",),

@@ -47,6 +47,23 @@ class LocalAlignment:
             self.cigar,
         )
 
+    def places(self, num_ref: int, num_read: int) -> np.ndarray:
+        """How many bases of the read lie before each base of the reference and before its end, int64 [num_ref + 1].
+
+        ref     G AC-GT T       ref_start 1, read_start 2:  [1, 2, 3, 4, 6, 6, 7]
+        read   TG ACTG- C
+
+        What is inserted before a base lies behind its place. Beyond the alignment each base of the one stands for
+        one of the other, as far as there are any.
+        """
+        op, length = self.cigar & 15, (self.cigar >> 4).astype(np.int64)
+        op = np.repeat(op, length)
+        num_before = self.read_start + (op != CIGAR_DELETION).cumsum()
+        places = np.arange(num_ref + 1) - self.ref_start + self.read_start
+        places[self.ref_start + 1 : self.ref_end + 1] = num_before[op != CIGAR_INSERTION]
+        places[self.ref_end + 1 :] += self.read_end - self.read_start - (self.ref_end - self.ref_start)
+        return np.clip(places, 0, num_read)
+
 
 def parse_cigar(text: str) -> np.ndarray:
     """CIGAR as uint32 [ops] of length << 4 | op.

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 
 from genoformer.errors import AlignmentError
-from genoformer.io.bam import FLAG_UNMAPPED, BamReader, record_flag, record_name
-from genoformer.io.subreads import ZmwGroup, zmw_key
+from genoformer.io.bam import FLAG_UNMAPPED, BamReader, BamRecord, record_flag, record_name
+from genoformer.io.subreads import ZmwGroup, read_kinetics, signal_to_noise, zmw_key
 
 _CCS_FIELD = b"/ccs"
+_ADAPTERS = 1 | 2  # bits of the tag cx: one before, one behind
+
+
+@dataclass(frozen=True)
+class RawSubread:
+    """A subread as sequenced: letters, CodecV1 codes `pw` and `ip` uint8 [n], `sn` float32 [4] (A, C, G, T).
+
+    `is_full`: it runs from adapter to adapter. Kinetics or signal-to-noise ratios that it does not have are zeros.
+    """
+
+    sequence: bytes
+    pw: np.ndarray
+    ip: np.ndarray
+    sn: np.ndarray
+    is_full: bool
 
 
 def iterate_raw_zmws(reader: BamReader, start: int | None = None, end: int | None = None) -> Iterator[ZmwGroup]:
@@ -35,6 +54,24 @@ def iterate_raw_zmws(reader: BamReader, start: int | None = None, end: int | Non
         assert record is not None
         _check_raw(reader, record, key)
         group.records.append(record)
+
+
+def decode_raw_subread(raw: bytes, source: str | Path) -> RawSubread:
+    """A subread from its raw record.
+
+    Raises:
+        AlignmentError: a damaged record, no tag cx, or other tags of a wrong length.
+    """
+    record = BamRecord(raw, source)
+    context = record.tag("cx")
+    if not isinstance(context, int):
+        raise AlignmentError(
+            f"{source}: read {record.name}: has no tag cx, which says whether it is a full pass; expected subreads as "
+            "the instrument writes them"
+        )
+    pw, ip = (read_kinetics(record, tag, source, required=False) for tag in ("pw", "ip"))
+    sn = signal_to_noise(record, source, required=False)
+    return RawSubread(record.sequence, pw, ip, sn, context & _ADAPTERS == _ADAPTERS)
 
 
 def _check_raw(reader: BamReader, record: bytes, key: bytes) -> None:

@@ -348,14 +348,19 @@ def decode_subread(raw: bytes, source: str | Path, with_kinetics: bool = True) -
             f"{source}: read {record.name}: CIGAR covers {query_length} bases from position {record.start}; "
             f"the read has {record.length}"
         )
-    kinetics = [_kinetics(record, tag, source, with_kinetics) for tag in ("pw", "ip")]
+    kinetics = [read_kinetics(record, tag, source, with_kinetics) for tag in ("pw", "ip")]
     pw, ip = (values[::-1] for values in kinetics) if record.is_reverse else kinetics
     codes = pileup_codes(record.sequence)
-    sn = _signal_to_noise(record, source, with_kinetics)
+    sn = signal_to_noise(record, source, with_kinetics)
     return Subread(record.name, codes, cigar, record.start, record.is_reverse, pw, ip, sn)
 
 
-def _kinetics(record: BamRecord, tag: str, source: str | Path, required: bool) -> np.ndarray:
+def read_kinetics(record: BamRecord, tag: str, source: str | Path, required: bool) -> np.ndarray:
+    """CodecV1 codes of the tag pw or ip, uint8 [length]; zeros where it may be missing and is.
+
+    Raises:
+        AlignmentError: a tag that is missing or of the wrong type or length.
+    """
     if not required and not record.has_tag(tag):
         return np.zeros(record.length, dtype=np.uint8)
     values = record.array_tag(tag, "u1", "u2")
@@ -367,7 +372,12 @@ def _kinetics(record: BamRecord, tag: str, source: str | Path, required: bool) -
     return values if values.dtype == np.uint8 else frames_to_codes(values)
 
 
-def _signal_to_noise(record: BamRecord, source: str | Path, required: bool) -> np.ndarray:
+def signal_to_noise(record: BamRecord, source: str | Path, required: bool) -> np.ndarray:
+    """The tag sn, float32 [4]; zeros where it may be missing and is.
+
+    Raises:
+        AlignmentError: a tag that is missing, of the wrong type or length, or not finite.
+    """
     if not required and not record.has_tag("sn"):
         return np.zeros(NUM_SN, dtype=np.float32)
     sn = record.array_tag("sn", "f4")

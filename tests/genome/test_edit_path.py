@@ -151,3 +151,10 @@ def test_a_long_gap_counts_as_ten_errors(num_matches, spans):
 def test_an_alignment_moves():
     cigar = parse_cigar("2=")
     assert LocalAlignment(1, 3, 5, 7, cigar).moved(10, 100) == LocalAlignment(11, 13, 105, 107, cigar)
+
+
+def test_places_of_the_reference_in_the_read():
+    local = LocalAlignment(1, 5, 2, 6, parse_cigar("2=1I1=1D"))
+    assert local.places(6, 7).tolist() == [1, 2, 3, 4, 6, 6, 7]
+    assert local.places(9, 7).tolist() == [1, 2, 3, 4, 6, 6, 7, 7, 7, 7]
+    assert LocalAlignment(3, 4, 1, 2, parse_cigar("1=")).places(4, 2).tolist() == [0, 0, 0, 1, 2]

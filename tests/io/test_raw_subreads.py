@@ -1,10 +1,13 @@
+import array
+
+import numpy as np
 import pytest
 
 from genoformer.errors import AlignmentError
 from genoformer.io.bam import BamReader, record_name
-from genoformer.io.raw_subreads import iterate_raw_zmws
+from genoformer.io.raw_subreads import decode_raw_subread, iterate_raw_zmws
 from tests.align_inputs import raw_subread
-from tests.bam_builder import MOVIE, UNMAPPED, Read, ccs_read, subread, write_bam
+from tests.bam_builder import MOVIE, SN, UNMAPPED, Read, ccs_read, subread, write_bam
 
 
 def zmws(path, start=None, end=None):
@@ -43,3 +46,39 @@ def test_what_is_no_raw_subread_is_refused(tmp_path, read, message):
     with pytest.raises(AlignmentError) as caught:
         zmws(path)
     assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def decoded(tmp_path, read):
+    with BamReader(write_bam(tmp_path / "raw.bam", [read])) as reader:
+        return decode_raw_subread(reader.read_record(), reader.path)
+
+
+@pytest.mark.parametrize(("context", "is_full"), [(3, True), (1, False), (2, False), (0, False), (3 | 4 | 16, True)])
+def test_a_full_pass_has_an_adapter_on_either_side(tmp_path, context, is_full):
+    assert decoded(tmp_path, raw_subread(4, 0, "ACG", cx=context)).is_full == is_full
+
+
+def test_a_subread_as_sequenced(tmp_path):
+    found = decoded(tmp_path, raw_subread(4, 0, "ACNT"))
+    assert found.sequence == b"ACNT"
+    assert found.pw.tolist() == [1, 2, 3, 4]
+    assert found.ip.tolist() == [2, 3, 4, 5]
+    np.testing.assert_array_equal(found.sn, np.array(SN, np.float32))
+
+
+def test_without_kinetics_they_are_zeros(tmp_path):
+    found = decoded(tmp_path, raw_subread(4, 0, "ACG", pw=None, ip=None, sn=None))
+    assert [values.tolist() for values in (found.pw, found.ip, found.sn)] == [[0] * 3, [0] * 3, [0] * 4]
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"cx": None}, f"read {MOVIE}/4/0_3: has no tag cx, which says whether it is a full pass; expected subreads"),
+        ({"cx": "both"}, "has no tag cx"),
+        ({"pw": array.array("B", [1, 2])}, f"read {MOVIE}/4/0_3: tag pw has 2 values for 3 bases"),
+    ],
+)
+def test_tags_that_cannot_be_used(tmp_path, tags, message):
+    with pytest.raises(AlignmentError, match=message):
+        decoded(tmp_path, raw_subread(4, 0, "ACG", **tags))
