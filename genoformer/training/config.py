@@ -27,10 +27,12 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 class OptimizerConfig(Config):
     """What turns gradients into new weights.
 
-    DeepConsensus v1.2 trains with lamb, eps 1e-6, weight_decay 6.9868e-3 and the default betas and exclusions.
+    DeepConsensus v1.2 trains with lamb, lr 3.6246e-3, eps 1e-6, weight_decay 6.9868e-3 and the default betas and
+    exclusions.
     """
 
     kind: Literal["adamw", "lamb"] = "adamw"
+    lr: Positive = 3e-4  # the highest learning rate, from which the schedule falls
     beta1: Fraction = 0.9  # decay of the mean of the gradients
     beta2: Fraction = 0.999  # decay of the mean of their squares
     eps: Positive = 1e-8
@@ -39,13 +41,12 @@ class OptimizerConfig(Config):
 
 
 class ScheduleConfig(Config):
-    """The learning rate by step: a linear rise, then a fall from `peak` to `end`.
+    """The learning rate by step: a linear rise, then a fall from the optimizer's `lr` to `end`.
 
-    DeepConsensus v1.2 has kind linear, peak 3.6246e-3, end 2.86594e-5, warmup_steps 35536 and 9 epochs of decay.
+    DeepConsensus v1.2 has kind linear, end 2.86594e-5, warmup_steps 35536 and 9 epochs of decay.
     """
 
     kind: Literal["constant", "linear", "cosine"] = "cosine"
-    peak: Positive = 3e-4
     end: NotNegative = 0.0
     warmup_steps: Steps = 0
     decay_steps: Count | None = None  # step at which `end` is reached; None: the last of the run
@@ -54,9 +55,10 @@ class ScheduleConfig(Config):
 class DistillationConfig(Config):
     """How a student learns from a teacher: `student_alpha` * own loss + `distill_alpha` * divergence.
 
-    The defaults are those of DeepConsensus v1.2.
+    The defaults are those of DeepConsensus v1.2, whose student has five layers that start from the teacher's 1 to 5.
     """
 
+    layers: tuple[Steps, ...] = ()  # of the teacher, from 0, that the student's start from; (): random weights
     divergence: Literal["mse", "kl"] = "mse"
     temperature: Positive = 1.0
     student_alpha: NotNegative = 1.0

@@ -171,7 +171,7 @@ class _Run:
     def _update(self, batches: Iterator[Batch], request: StopRequest) -> bool:
         """One step of the optimizer; whether a process was asked to stop."""
         began = time.perf_counter()
-        rate = learning_rate(self.step, self.config.schedule, self.total_steps)
+        rate = learning_rate(self.step, self.config, self.total_steps)
         values = self._backward(batches)
         values["grad_norm"] = self._clip_()
         means = self._means({**values, "_stop": torch.tensor(float(request.received is not None))})
@@ -221,7 +221,7 @@ class _Run:
         last = f"the last checkpoint is of step {steps[-1]}" if steps else "there is no checkpoint yet"
         raise DataError(
             f"{self.folder}: at step {self.step + 1} the loss is {means['loss']:g} and the norm of its gradient "
-            f"{means['grad_norm']:g}, with learning rate {rate:g}; {last}; lower schedule.peak, set clip_norm, or "
+            f"{means['grad_norm']:g}, with learning rate {rate:g}; {last}; lower optimizer.lr, set clip_norm, or "
             "look for broken examples"
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genoformer.training.config import OptimizerConfig, ScheduleConfig
+from genoformer.training.config import OptimizerConfig, TrainConfig
 
 
 class Lamb(torch.optim.Optimizer):
@@ -125,7 +125,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=config.eps)
 
 
-def learning_rate(step: int, config: ScheduleConfig, total_steps: int) -> float:
+def learning_rate(step: int, config: TrainConfig, total_steps: int) -> float:
     """The learning rate of the update that follows `step` updates.
 
     In the warm-up it rises linearly from 0 to what the fall has reached at its last step; `end` stays once reached.
@@ -135,18 +135,20 @@ def learning_rate(step: int, config: ScheduleConfig, total_steps: int) -> float:
     Source:
         DeepConsensus v1.2, `model_utils.create_optimizer`: kind "linear" is its polynomial of power 1.
     """
-    if step < config.warmup_steps:
-        return _fallen(config.warmup_steps, config, total_steps) * step / config.warmup_steps
+    warmup_steps = config.schedule.warmup_steps
+    if step < warmup_steps:
+        return _fallen(warmup_steps, config, total_steps) * step / warmup_steps
     return _fallen(step, config, total_steps)
 
 
-def _fallen(step: int, config: ScheduleConfig, total_steps: int) -> float:
+def _fallen(step: int, config: TrainConfig, total_steps: int) -> float:
     """The learning rate without warm-up."""
-    if config.kind == "constant":
-        return config.peak
-    done = min(1.0, step / (config.decay_steps or total_steps))
-    left = 1.0 - done if config.kind == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
-    return config.end + (config.peak - config.end) * left
+    highest, schedule = config.optimizer.lr, config.schedule
+    if schedule.kind == "constant":
+        return highest
+    done = min(1.0, step / (schedule.decay_steps or total_steps))
+    left = 1.0 - done if schedule.kind == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+    return schedule.end + (highest - schedule.end) * left
 
 
 def set_learning_rate_(optimizer: torch.optim.Optimizer, rate: float) -> None:

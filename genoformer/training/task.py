@@ -14,7 +14,9 @@ from genoformer.datasets.loader import Batch
 class Task(Protocol):
     """A model, what it learns, how it is assessed and how it is written."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """What is trained, in place."""
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The mean over a batch of "loss", which is minimised, and of other values that are only logged.

@@ -48,10 +48,10 @@ def test_settings_alone_and_below_several_tables():
     [
         (["bach_size=4"], "--set: unknown key 'bach_size'; did you mean 'batch_size'?"),
         (["optimizer.wieght_decay=4"], "unknown key 'optimizer.wieght_decay'; did you mean 'optimizer.weight_decay'?"),
-        (["peak=4"], "unknown key 'peak'; did you mean 'schedule.peak'?"),
+        (["lr=4"], "unknown key 'lr'; did you mean 'optimizer.lr'?"),
         (["zzz=4"], "--set: unknown key 'zzz'"),
         (["batch_size=0"], "--set: batch_size is 0: Input should be greater than or equal to 1"),
-        (["schedule.peak=nan"], "schedule.peak is nan: Input should be"),
+        (["optimizer.lr=nan"], "optimizer.lr is nan: Input should be"),
         (["precision=fp16"], "precision is 'fp16': Input should be 'fp32' or 'bf16'"),
         (["steps=4"], "run.toml: set exactly one of epochs and steps"),
         (["batch_size"], "--set batch_size: expected KEY=VALUE or TABLE.KEY=VALUE"),

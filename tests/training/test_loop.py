@@ -92,7 +92,7 @@ def start_toy(folder, *arguments, num_processes=1, **options):
 
 def test_a_consensus_model_learns_and_is_exported(tmp_path):
     config = config_of(steps=120, batch_size=16, accumulate=1, ema_decay=0.0, eval_every=60, log_every=40,
-                       optimizer={"kind": "adamw"}, schedule={"peak": 0.01, "warmup_steps": 5},
+                       optimizer={"kind": "adamw", "lr": 0.01}, schedule={"warmup_steps": 5},
                        best_metric="accuracy", best_is="highest")  # fmt: skip
     outcome, task, _ = run_toy(tmp_path, config=config)
     losses = [row["loss"] for row in rows(tmp_path / "train.csv")]
@@ -108,7 +108,7 @@ def test_a_consensus_model_learns_and_is_exported(tmp_path):
 
 def test_an_expression_model_learns_through_the_same_code(tmp_path):
     config = config_of(steps=80, batch_size=16, accumulate=1, eval_every=10, log_every=10,
-                       optimizer={"kind": "adamw"}, schedule={"peak": 0.03}, best_metric="squared_error")  # fmt: skip
+                       optimizer={"kind": "adamw", "lr": 0.03}, schedule={}, best_metric="squared_error")  # fmt: skip
     outcome, _, _ = run_toy(tmp_path, config=config, task=ExpressionTask, source=Sequences())
     errors = [row["squared_error"] for row in rows(tmp_path / "eval.csv")]
     assert outcome.best == min(errors) < 0.2 * errors[0]
@@ -119,7 +119,7 @@ def test_an_expression_model_learns_through_the_same_code(tmp_path):
 
 def test_bf16_learns_in_float32_weights(tmp_path):
     config = config_of(steps=30, batch_size=16, accumulate=1, precision="bf16", log_every=15,
-                       optimizer={"kind": "adamw"}, schedule={"peak": 0.01})  # fmt: skip
+                       optimizer={"kind": "adamw", "lr": 0.01}, schedule={})  # fmt: skip
     dtypes = []
 
     class Watched(ConsensusTask):
@@ -150,7 +150,8 @@ class NoDropout(ConsensusTask):
 
 
 def test_accumulated_batches_give_the_step_of_one_large_batch(tmp_path):
-    plain = {"steps": 2, "ema_decay": 0.0, "optimizer": {"kind": "adamw", "eps": 1e-3}, "schedule": {"peak": 0.01}}
+    plain = {"steps": 2, "ema_decay": 0.0, "optimizer": {"kind": "adamw", "lr": 0.01, "eps": 1e-3},
+             "schedule": {}}  # fmt: skip
     found = []
     for batch_size, accumulate in ((2, 4), (8, 1), (4, 1)):
         config = config_of(batch_size=batch_size, accumulate=accumulate, **plain)
@@ -298,7 +299,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing(tmp_path):
     with pytest.raises(DataError) as error:
         run_toy(tmp_path, config=config, task=functools.partial(ConsensusTask, nan_at=6), source=SOURCE)
     assert "at step 3 the loss is nan and the norm of its gradient nan, with learning rate" in str(error.value)
-    assert "the last checkpoint is of step 2; lower schedule.peak" in str(error.value)
+    assert "the last checkpoint is of step 2; lower optimizer.lr" in str(error.value)
     assert saved_steps(tmp_path / "checkpoints") == [1, 2]
     weights = load_state(tmp_path / "checkpoints", 2)["model"]
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())

@@ -9,7 +9,7 @@ from torch import nn
 
 from genoformer.config import ConsensusConfig
 from genoformer.models.consensus import ConsensusTransformer
-from genoformer.training.config import OptimizerConfig, ScheduleConfig
+from genoformer.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from genoformer.training.optimizer import (
     Lamb,
     build_optimizer,
@@ -18,7 +18,7 @@ from genoformer.training.optimizer import (
     set_learning_rate_,
 )
 
-ORIGINAL = ScheduleConfig(kind="linear", peak=3.6246e-3, end=2.86594e-5, warmup_steps=3, decay_steps=10)
+ORIGINAL = ScheduleConfig(kind="linear", end=2.86594e-5, warmup_steps=3, decay_steps=10)
 NUM_STEPS = 6
 
 
@@ -37,13 +37,14 @@ class Weights(nn.Module):
         self.bias = nn.Parameter(torch.from_numpy(golden["b0"].copy()))
 
 
-def largest_errors(golden, config, schedule=ORIGINAL):
+def largest_errors(golden, optimizer_config):
     """The largest relative difference over six steps, of kernel and of bias."""
     model = Weights(golden)
-    optimizer = build_optimizer(model, config)
+    optimizer = build_optimizer(model, optimizer_config)
+    config = TrainConfig(steps=100, optimizer=optimizer_config, schedule=ORIGINAL)
     errors = []
     for step in range(NUM_STEPS):
-        set_learning_rate_(optimizer, learning_rate(step, schedule, 100))
+        set_learning_rate_(optimizer, learning_rate(step, config, 100))
         model.kernel.grad = torch.from_numpy(golden[f"gk{step}"])
         model.bias.grad = torch.from_numpy(golden[f"gb{step}"])
         optimizer.step()
@@ -52,7 +53,7 @@ def largest_errors(golden, config, schedule=ORIGINAL):
     return np.max(errors, axis=0)
 
 
-LAMB = {"kind": "lamb", "eps": 1e-6, "weight_decay": 6.9868e-3}
+LAMB = {"kind": "lamb", "lr": 3.6246e-3, "eps": 1e-6, "weight_decay": 6.9868e-3}
 
 
 def test_six_steps_are_the_original_s(golden):
@@ -67,7 +68,8 @@ def test_other_settings_are_seen(golden, change):
 
 
 def test_the_original_s_learning_rates(golden):
-    found = [learning_rate(step, ORIGINAL, 100) for step in range(NUM_STEPS)]
+    config = TrainConfig(steps=100, optimizer=LAMB, schedule=ORIGINAL)
+    found = [learning_rate(step, config, 100) for step in range(NUM_STEPS)]
     assert found == pytest.approx([float(golden[f"lr{step}"]) for step in range(NUM_STEPS)], rel=1e-6)
 
 
@@ -88,12 +90,13 @@ def test_the_original_s_learning_rates(golden):
     ],
 )
 def test_learning_rates_by_hand(kind, step, expected):
-    schedule = ScheduleConfig(kind=kind, peak=1.0, end=0.1, warmup_steps=2)
-    assert learning_rate(step, schedule, 10) == pytest.approx(expected)
+    schedule = ScheduleConfig(kind=kind, end=0.1, warmup_steps=2)
+    config = TrainConfig(steps=10, optimizer={"lr": 1.0}, schedule=schedule)
+    assert learning_rate(step, config, 10) == pytest.approx(expected)
 
 
 def test_without_warm_up_the_first_step_has_the_peak():
-    assert learning_rate(0, ScheduleConfig(kind="linear", peak=0.5), 10) == 0.5
+    assert learning_rate(0, TrainConfig(steps=10, optimizer={"lr": 0.5}), 10) == 0.5
 
 
 def test_groups_of_the_consensus_model():

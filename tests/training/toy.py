@@ -145,8 +145,8 @@ def config_of(**changes) -> TrainConfig:
     """A short run with everything on: dropout, accumulation, clipping, average, evaluation."""
     values: dict[str, Any] = {
         "steps": 6, "batch_size": 4, "accumulate": 2, "clip_norm": 1.0, "ema_decay": 0.9, "eval_every": 4,
-        "log_every": 3, "optimizer": {"kind": "lamb", "eps": 1e-6},
-        "schedule": {"kind": "linear", "peak": 0.02, "warmup_steps": 2},
+        "log_every": 3, "optimizer": {"kind": "lamb", "lr": 0.02, "eps": 1e-6},
+        "schedule": {"kind": "linear", "warmup_steps": 2},
     }  # fmt: skip
     return TrainConfig(**{**values, **changes})
 
