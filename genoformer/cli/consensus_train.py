@@ -46,7 +46,7 @@ def train(
         import torch
 
         from genoformer import assets
-        from genoformer.workflows.train_consensus import TrainConsensusOptions, train_consensus
+        from genoformer.training.consensus_run import TrainConsensusOptions, train_consensus
 
         if threads is not None:
             torch.set_num_threads(threads)

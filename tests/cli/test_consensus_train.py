@@ -11,7 +11,7 @@ import torch
 from genoformer.config import ConsensusConfig
 from genoformer.models.checkpoint import load_model
 from tests.training.consensus_shards import TINY, write_shards
-from tests.workflows.test_train_consensus import CONFIG
+from tests.training.test_consensus_run import CONFIG
 
 COMMAND = [sys.executable, "-m", "genoformer.cli.main", "consensus", "train"]
 
@@ -79,7 +79,7 @@ def test_signalled_and_resumed_it_ends_with_the_same_weights(arguments, tmp_path
 
 
 def test_processes_under_torchrun_end_with_the_same_weights(arguments, tmp_path):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0",
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
               "-m", "genoformer.cli.main", "consensus", "train"]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for out, extra in (("a", []), ("b", ["--set", "steps=2", "--set", "schedule.decay_steps=4"]), ("b", ["--resume"])):

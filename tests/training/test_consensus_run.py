@@ -5,10 +5,10 @@ from genoformer.config import ConsensusConfig
 from genoformer.errors import CheckpointError, DataError, UsageError
 from genoformer.models.checkpoint import load_model, save_checkpoint
 from genoformer.models.consensus import ConsensusTransformer
+from genoformer.training import consensus_run as module
 from genoformer.training.config import load_toml
 from genoformer.training.consensus import ConsensusTrainConfig
-from genoformer.workflows import train_consensus as module
-from genoformer.workflows.train_consensus import TrainConsensusOptions, train_consensus
+from genoformer.training.consensus_run import TrainConsensusOptions, train_consensus
 from tests.training.consensus_shards import TINY, write_shards
 
 MODEL = ConsensusConfig(**TINY)
@@ -117,9 +117,15 @@ def test_missing_data_are_named(options, tmp_path):
         train_consensus(options(sets=["model.max_passes=4"]))
 
 
-def test_without_shards_to_assess_nothing_is_assessed(options, tmp_path):
-    train_consensus(options(data=[write_shards(tmp_path / "train_only", MODEL, eval_=0)], sets=["steps=1"]))
-    assert not (tmp_path / "run" / "best.safetensors").exists()
+def test_without_windows_to_assess_nothing_is_assessed(options, tmp_path, caplog):
+    data = write_shards(tmp_path / "train_only", MODEL, eval_=0)
+    train_consensus(options("empty", data=[data], sets=["steps=1"]))
+    (data / "eval-00001-of-00001.h5").unlink()
+    train_consensus(options("none", data=[data], sets=["steps=1"]))
+    for out in ("empty", "none"):
+        assert "nothing is assessed" in caplog.text
+        assert not (tmp_path / out / "best.safetensors").exists()
+        assert (tmp_path / out / "final.safetensors").exists()
 
 
 def test_the_toml_of_this_test_is_a_config(tmp_path):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from genoformer.config import ConsensusConfig
 from genoformer.datasets.consensus import ConsensusDataset
-from genoformer.datasets.loader import Loader, SinglePass, Stacked
+from genoformer.datasets.loader import Loader, SinglePass
 from genoformer.errors import CheckpointError, DataError, UsageError
 from genoformer.models.checkpoint import load_model
 from genoformer.models.consensus import ConsensusTransformer
@@ -19,6 +20,8 @@ from genoformer.training.distributed import Process, start_process
 from genoformer.training.loop import Outcome, train
 from genoformer.training.random_state import seed_process
 from genoformer.training.signals import StopRequest
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def train_consensus(options: TrainConsensusOptions, stop: StopRequest | None = N
         seed_process(config.seed, 0)  # the same initial weights in every process
         task = _task(config, options)
         loader = Loader(
-            Stacked(ConsensusDataset(shards["train"], config.model)),
+            ConsensusDataset(shards["train"], config.model),
             batch_size=config.batch_size,
             seed=config.seed,
             rank=process.rank,
@@ -93,10 +96,12 @@ def _names(folders: Sequence[Path]) -> str:
 
 
 def _evaluation(shards: list[Path], config: ConsensusTrainConfig, process: Process) -> SinglePass | None:
-    if not shards:
+    source = ConsensusDataset(shards, config.model) if shards else None
+    if source is None or not len(source):
+        logger.warning("no windows in shards eval-*.h5: nothing is assessed, and there is no best model")
         return None
     return SinglePass(
-        Stacked(ConsensusDataset(shards, config.model)),
+        source,
         batch_size=config.batch_size,
         rank=process.rank,
         world_size=process.world_size,
