@@ -33,7 +33,7 @@ CONFINED = {
     "triton": (KERNELS,),
     "typer": ("genoformer.cli",),
     "logomaker": ("genoformer.workflows",),
-    "matplotlib": ("genoformer.workflows",),
+    "matplotlib": ("genoformer.workflows.report",),
     "torch": (KERNELS, *(f"genoformer.{package}" for package in RANKS if package != "genome")),
     "hydra": NOWHERE,
     "pickle": NOWHERE,

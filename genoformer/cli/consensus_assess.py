@@ -20,8 +20,8 @@ ASSESS_HELP = (
     "truth, unaligned, clipped or in one file alone are counted.\n\n"
     "Yield: aligned reads with a predicted Phred of at least --min-quality and an identity of at least .99, .999, "
     ".9999, relative to the draft.\n\n"
-    "The TSV has a row a read, the JSON all figures.\n\n"
-    "Needs the packages mappy and edlib: pip install 'genoformer\\[align]'."
+    "The TSV has a row a read, the JSON all figures, the HTML figures and plots in one file.\n\n"
+    "Needs the packages mappy and edlib, and matplotlib for HTML: pip install 'genoformer\\[align,report]'."
 )
 
 CALIBRATE_HELP = (
@@ -46,7 +46,7 @@ def assess(
     corrected: Annotated[str, typer.Argument(help=f"Corrected reads: {_READS_HELP}")],
     draft: Annotated[str, typer.Argument(help=f"The CCS reads they were made from: {_READS_HELP}")],
     truth: TruthOption,
-    output: Annotated[list[str], typer.Option("-o", "--output", help="Report: .tsv or .json; repeatable.")],
+    output: Annotated[list[str], typer.Option("-o", "--output", help="Report: .html, .tsv or .json; repeatable.")],
     truth_per_read: TruthPerReadOption = None,
     calibration: Annotated[
         str | None, typer.Option(help="File of 'calibrate': shows corrected qualities before and after it.")

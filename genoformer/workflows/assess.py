@@ -25,11 +25,12 @@ from genoformer.genome.read_errors import DELETION, INSERTION, MISMATCH
 from genoformer.io.calibration_file import read_calibration
 from genoformer.io.reads import PartialFile
 from genoformer.workflows.assess_totals import YIELD_PHREDS, FileTotals
+from genoformer.workflows.report import assessment_html, check_can_draw
 from genoformer.workflows.score_reads import Placement, ReadScore, Truth, TruthKind
 
 FORMAT_VERSION = 1
 DRAFT, CORRECTED = SIDES = ("draft", "corrected")
-TSV, JSON = SUFFIXES = (".tsv", ".json")
+HTML, TSV, JSON = SUFFIXES = (".html", ".tsv", ".json")
 
 _READ_COLUMNS = ("length", "placement", "mismatches", "insertions", "deletions", "identity", "clipped", "predicted_q")
 
@@ -114,6 +115,8 @@ def assess(options: AssessOptions, on_progress: Callable[[int], None] | None = N
         DataError: input that is damaged or does not fit together, output that cannot be written.
     """
     options.check()
+    if any(output.endswith(HTML) for output in options.outputs):
+        check_can_draw()
     calibration = None if options.calibration is None else read_calibration(options.calibration).tables
     truth = Truth.open(options.truth, options.truth_kind)
     rows: dict[str, dict[str, _Row]] = {side: {} for side in SIDES}
@@ -130,7 +133,11 @@ def assess(options: AssessOptions, on_progress: Callable[[int], None] | None = N
                 on_progress(num_reads)
         check_aligned(totals[side], path, options.truth)
     summary = _summary(options, truth, totals, _compare(rows[DRAFT], rows[CORRECTED]))
-    render = {TSV: lambda: _tsv(rows), JSON: lambda: f"{json.dumps(summary, indent=1)}\n".encode()}
+    render = {
+        HTML: lambda: assessment_html(summary),
+        TSV: lambda: _tsv(rows),
+        JSON: lambda: f"{json.dumps(summary, indent=1)}\n".encode(),
+    }
     write_whole({output: render[Path(output).suffix]() for output in options.outputs})
     return summary
 

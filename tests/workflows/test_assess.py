@@ -231,3 +231,10 @@ def test_a_truncated_file(tmp_path, files):
     with pytest.raises(AlignmentError, match=r"corrected\.bam: has no end-of-file block"):
         run(tmp_path, *files)
     assert not list(tmp_path.glob("out*"))
+
+
+def test_the_report_is_written_like_the_others(tmp_path, files):
+    pytest.importorskip("matplotlib")
+    run(tmp_path, *files, "out.html", "out.json")
+    assert (tmp_path / "out.html").read_bytes().startswith(b"<!DOCTYPE html>")
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.html", "out.json"]
