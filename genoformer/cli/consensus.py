@@ -119,7 +119,7 @@ _JOIN_HELP = (
 def join(
     shards: Annotated[list[str], typer.Argument(help="Outputs of 'correct --shard i/N', all N of them, in any order.")],
     output: Annotated[str, typer.Option("-o", "--output", help="File to write, in the shards' format.")],
-    report: Annotated[str | None, typer.Option(help="TSV file to write with the rows of all SHARD_REPORTS.")] = None,
+    report: Annotated[str | None, typer.Option(help="TSV file to write with the rows of every --shard-report.")] = None,
     shard_report: Annotated[
         list[str] | None, typer.Option(help="Report of a shard; once for each, in the order of the shards named.")
     ] = None,
@@ -213,8 +213,8 @@ def simulate(
     from genoformer.workflows.simulate import SimulateOptions
     from genoformer.workflows.simulate import simulate as run
 
-    min_passes, max_passes = parse_range(passes, "--passes")
-    min_length, max_length = parse_range(length, "--length")
+    min_passes, max_passes = parse_range(passes, "--passes", "3-12")
+    min_length, max_length = parse_range(length, "--length", "800-1500")
     summary = run(SimulateOptions(output, seed, zmws, min_passes, max_passes, min_length, max_length, genome, movie))
     typer.echo(
         f"{summary.num_zmws:,} ZMWs, {summary.num_subreads:,} subreads of {summary.num_subread_bases:,} bases, "

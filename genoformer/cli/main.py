@@ -33,7 +33,8 @@ _STDOUT = 1  # file descriptor
 
 _EPILOG = (
     "Results go to standard output or to the file that you name, all else to standard error. Exit codes: 1 bad data, "
-    "2 wrong usage, 130 interrupted. For a bug report, set GENOFORMER_TRACEBACK=1: it shows the traceback of an error."
+    "2 wrong usage, 130 interrupted, 141 the reader of standard output went away. For a bug report, set "
+    "GENOFORMER_TRACEBACK=1: it shows the traceback of an error."
 )
 
 
@@ -100,13 +101,25 @@ def _report(error: BaseException, message: str) -> None:
 
 def _report_os_error(error: OSError) -> int:
     """The exit code of a failed system call, once it is reported."""
-    if _reader_is_gone():
+    name, is_gone = error.filename, _reader_is_gone()
+    if is_gone or _stdout_fails():
         # What stdout still buffers has nowhere to go; without this Python complains while it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+        name = name or "standard output"
+    if is_gone:
         return EXIT_BROKEN_PIPE
-    where = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
+    where = f"{name}: {error.strerror}" if name is not None else str(error)
     _report(error, f"error: {where}")
     return EXIT_BAD_DATA
+
+
+def _stdout_fails() -> bool:
+    """Whether what standard output buffers cannot be written; a failed write leaves it there."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _reader_is_gone() -> bool:

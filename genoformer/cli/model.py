@@ -27,6 +27,8 @@ def convert(
     from genoformer.models.checkpoint import save_checkpoint
     from genoformer.models.convert import convert_deepconsensus
 
+    if output.suffix != ".safetensors":
+        raise UsageError(f"output '{output}': expected a name ending in .safetensors")
     if output.exists() and not force:
         raise UsageError(f"{output} is already there; choose another name, or replace it with --force")
     conversion = convert_deepconsensus(checkpoint, params)

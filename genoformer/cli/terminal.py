@@ -8,11 +8,11 @@ import sys
 import typer
 
 
-def parse_range(text: str, flag: str) -> tuple[int, int]:
+def parse_range(text: str, flag: str, example: str) -> tuple[int, int]:
     """Two whole numbers written least-most; a usage error names the flag otherwise."""
     least, dash, most = text.partition("-")
     if not (dash and least.isdecimal() and most.isdecimal()):
-        raise typer.BadParameter(f"'{text}'; expected least-most, for instance 3-12", param_hint=flag)
+        raise typer.BadParameter(f"'{text}'; expected least-most, for instance {example}", param_hint=flag)
     return int(least), int(most)
 
 

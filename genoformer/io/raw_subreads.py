@@ -10,7 +10,7 @@ import numpy as np
 
 from genoformer.errors import AlignmentError
 from genoformer.io.bam import FLAG_UNMAPPED, BamReader, BamRecord, record_flag, record_name
-from genoformer.io.subreads import ZmwGroup, read_kinetics, signal_to_noise, zmw_key
+from genoformer.io.subreads import ZmwGroup, group_by_zmw, read_kinetics, signal_to_noise
 
 _CCS_FIELD = b"/ccs"
 _ADAPTERS = 1 | 2  # bits of the tag cx: one before, one behind
@@ -38,22 +38,12 @@ def iterate_raw_zmws(reader: BamReader, start: int | None = None, end: int | Non
     Raises:
         AlignmentError: damaged input, names of another form, reads that are aligned, or CCS reads.
     """
-    reader.seek(reader.first_record if start is None else start)
-    group: ZmwGroup | None = None
-    while True:
-        offset = reader.tell()
-        record = reader.read_record()
-        key = b"" if record is None else zmw_key(record_name(record), reader.path)
-        if group is None or key != group.key:
-            if group is not None:
-                group.next_offset = offset
-                yield group
-            if record is None or (end is not None and offset >= end):
-                return
-            group = ZmwGroup(key)
-        assert record is not None
-        _check_raw(reader, record, key)
+
+    def take(group: ZmwGroup, record: bytes) -> None:
+        _check_raw(reader, record, group.key)
         group.records.append(record)
+
+    return group_by_zmw(reader, take, start, end)
 
 
 def decode_raw_subread(raw: bytes, source: str | Path) -> RawSubread:

@@ -6,6 +6,7 @@ that is, so that a later run can cut a partial file there and go on; `finish` en
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -16,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from Bio import bgzf
@@ -66,6 +67,32 @@ class _Sink(Protocol):
     def flush(self) -> Any: ...
 
 
+@contextlib.contextmanager
+def _naming(name: str | Path) -> Iterator[None]:
+    """Puts a file's name into the error of a write that fails, as it is in that of an open."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = name
+        raise
+
+
+class _NamedFile(io.FileIO):
+    def write(self, data: Any, /) -> int:
+        with _naming(self.name):
+            return super().write(data)
+
+
+class _NamedStdout:
+    def write(self, data: bytes, /) -> int:
+        with _naming("standard output"):
+            return sys.stdout.buffer.write(data)
+
+    def flush(self) -> None:
+        with _naming("standard output"):
+            sys.stdout.buffer.flush()
+
+
 class PartialFile:
     """A file that has its name only once it is finished; can be continued after a crash.
 
@@ -80,11 +107,11 @@ class PartialFile:
         self._partial = partial_path(path)
         try:
             if resume_at is None:
-                self.raw: BinaryIO = open(self._partial, "wb")  # noqa: SIM115 - closed by finish or abandon
+                self.raw = io.BufferedWriter(_NamedFile(self._partial, "wb"))
             else:
                 if not self._partial.exists() and self.path.exists():  # stopped between giving two files their names
                     os.replace(self.path, self._partial)
-                self.raw = open(self._partial, "r+b")  # noqa: SIM115
+                self.raw = io.BufferedWriter(_NamedFile(self._partial, "r+b"))
                 self._cut(resume_at)
         except OSError as error:
             raise OutputError(f"{self._partial}: cannot be written: {error.strerror}") from None
@@ -116,7 +143,8 @@ class PartialFile:
 
     def discard(self) -> None:
         """Closes and removes the partial file."""
-        self.raw.close()
+        with contextlib.suppress(OSError):  # what a full disk did not take is not wanted any more
+            self.raw.close()
         self._partial.unlink(missing_ok=True)
 
 
@@ -132,7 +160,7 @@ class ReadWriter:
     def __init__(self, path: str, header: str | bytes = "", resume_at: int | None = None) -> None:
         self.format = output_format(path)
         self._file = None if path == STDOUT else PartialFile(path, resume_at)
-        raw = sys.stdout.buffer if self._file is None else self._file.raw
+        raw = _NamedStdout() if self._file is None else self._file.raw
         self._sink: _Sink = raw if self.format == FASTQ else bgzf.BgzfWriter(fileobj=raw)
         if self.format == BAM and resume_at is None:
             self._sink.write(header if isinstance(header, bytes) else encode_header(header))

@@ -23,7 +23,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -155,8 +155,34 @@ def iterate_zmws(reader: BamReader, start: int | None = None, end: int | None = 
     Raises:
         AlignmentError: damaged input, names of another form, or a ZMW in two places.
     """
-    reader.seek(reader.first_record if start is None else start)
     seen = _SeenZmws()
+    for group in group_by_zmw(reader, _take_aligned, start, end):
+        if not seen.add(group.key):
+            raise AlignmentError(
+                f"{reader.path}: subreads of ZMW {group.key.decode()} are in two places; expected them together: "
+                "sort with 'samtools sort -n' or rerun the aligner"
+            )
+        yield group
+
+
+def _take_aligned(group: ZmwGroup, record: bytes) -> None:
+    if record_flag(record) & _UNUSABLE or record_reference(record) < 0:
+        group.num_unusable += 1
+    else:
+        group.records.append(record)
+
+
+def group_by_zmw(
+    reader: BamReader, take: Callable[[ZmwGroup, bytes], None], start: int | None = None, end: int | None = None
+) -> Iterator[ZmwGroup]:
+    """Runs of records of one ZMW that begin at virtual offsets in [start, end).
+
+    Args:
+        take: puts a record into its group.
+    Raises:
+        AlignmentError: damaged input, names of another form, and what `take` refuses.
+    """
+    reader.seek(reader.first_record if start is None else start)
     group: ZmwGroup | None = None
     while True:
         offset = reader.tell()
@@ -168,17 +194,9 @@ def iterate_zmws(reader: BamReader, start: int | None = None, end: int | None = 
                 yield group
             if record is None or (end is not None and offset >= end):
                 return
-            if not seen.add(key):
-                raise AlignmentError(
-                    f"{reader.path}: subreads of ZMW {key.decode()} are in two places; expected them together: "
-                    "sort with 'samtools sort -n' or rerun the aligner"
-                )
             group = ZmwGroup(key)
         assert record is not None
-        if record_flag(record) & _UNUSABLE or record_reference(record) < 0:
-            group.num_unusable += 1
-        else:
-            group.records.append(record)
+        take(group, record)
 
 
 class CcsFinder:

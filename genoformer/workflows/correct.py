@@ -6,6 +6,7 @@ the subreads file.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import time
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from genoformer import __version__
+from genoformer.errors import OutputError
 from genoformer.genome.quality import Calibration
 from genoformer.io.bam import BamReader
 from genoformer.io.reads import header_with_program, output_format, partial_path, read_json
@@ -35,6 +37,7 @@ from genoformer.workflows.stitch import Outcome, StitchSettings, ccs_read, corre
 logger = logging.getLogger(__name__)
 
 _MAX_UNWRITTEN = 64  # molecules between the model and the writer
+_END_BYTES = 1 << 16
 
 
 def correct(options: CorrectOptions, on_progress: Callable[[int, float], None] | None = None) -> dict[str, Any]:
@@ -64,7 +67,9 @@ def correct(options: CorrectOptions, on_progress: Callable[[int, float], None] |
         identity = run_identity(options, predictor, calibration)
         if options.resume and (done := _finished_summary(options, identity)) is not None:
             return done
-        header = header_with_program(ccs.header.text, __version__, _command(options), f"model {predictor.digest}")
+        header = header_with_program(
+            ccs.header.text, __version__, _command(options, predictor), f"model {predictor.digest}"
+        )
         output = CorrectedOutput(options.output, header, identity, options.report, options.resume)
         seconds = StageSeconds()
         streaming_began = time.perf_counter()
@@ -187,7 +192,7 @@ def run_identity(options: CorrectOptions, predictor: Predictor, calibration: App
         "ccs": _file_identity(options.ccs),
         "format": output_format(options.output),
         "device": predictor.device.split(":")[0],
-        "batch_size": predictor.batch_size,
+        "batch_size": None if predictor.on_cpu else predictor.batch_size,  # on a CPU it changes no bit
         "precision": options.precision,
         "skip_windows_above": options.skip_windows_above,
         "min_quality": options.min_quality,
@@ -204,22 +209,37 @@ def run_identity(options: CorrectOptions, predictor: Predictor, calibration: App
 
 
 def _file_identity(path: str) -> str:
-    return f"{Path(path).name}, {os.stat(path).st_size} bytes"
+    """Name, size and a digest of both ends of a file, which takes no time however long it is."""
+    size = os.stat(path).st_size
+    with open(path, "rb") as file:
+        ends = file.read(_END_BYTES)
+        file.seek(max(0, size - _END_BYTES))
+        ends += file.read()
+    return f"{Path(path).name}, {size} bytes, ends {hashlib.sha256(ends).hexdigest()[:16]}"
 
 
 def _finished_summary(options: CorrectOptions, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The summary of a whole output of the same run, if it is there."""
+    """The summary of a whole output, if it is there.
+
+    Raises:
+        OutputError: it is that of another run.
+    """
     output, path = Path(options.output), summary_path(options.output)
     if not output.exists() or not path.exists() or partial_path(output).exists():  # a partial file is of a later run
         return None
     summary = read_json(path)
-    if differing_keys(summary.get("identity", {}), identity) or summary.get("output_bytes") != output.stat().st_size:
+    if summary.get("output_bytes") != output.stat().st_size:
         return None
+    if different := differing_keys(summary.get("identity", {}), identity):
+        raise OutputError(
+            f"{output}: is whole, but of another run ({'; '.join(different)}); repeat its flags, or start without "
+            "--resume"
+        )
     logger.info("%s: is already whole; nothing to do", output)
     return summary
 
 
-def _command(options: CorrectOptions) -> str:
+def _command(options: CorrectOptions, predictor: Predictor) -> str:
     """The command line for @PG: without folders, and without flags that cannot change a record."""
     words = ["genoformer consensus correct", Path(options.subreads).name, Path(options.ccs).name]
     words += ["--model", Path(options.model).name]
@@ -227,7 +247,7 @@ def _command(options: CorrectOptions) -> str:
     for flag in ("batch_size", "device", "precision", "skip_windows_above", "min_quality", "min_length",
                  "max_base_quality", "calibration", "ccs_calibration", "ins_trim", "limit", "on_fail"):  # fmt: skip
         value = getattr(options, flag)
-        if value != getattr(defaults, flag):
+        if value != getattr(defaults, flag) and not (flag == "batch_size" and predictor.on_cpu):
             is_file = flag == "calibration" and is_calibration_file(value)
             words += [f"--{flag.replace('_', '-')}", Path(value).name if is_file else str(value)]
     return " ".join(words + (["--smart-windows"] if options.smart_windows else []))

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from genoformer.errors import OutputError, UsageError
 from genoformer.io.bam import EOF_BLOCK, BamReader, BgzfFile
 from genoformer.io.reads import BAM, FASTQ, STDOUT, PartialFile, output_format, partial_path, read_json, write_json
-from genoformer.workflows.output import FORMAT_VERSION, Counts, differing_keys, summary_of, summary_path
+from genoformer.workflows.output import FORMAT_VERSION, Counts, differing_keys, file_sha256, summary_of, summary_path
 
 
 def join_shards(
@@ -27,9 +27,11 @@ def join_shards(
     for shard in shards:
         if output_format(shard) != kind:
             raise UsageError(f"'{shard}' is {output_format(shard)}, the output '{output}' is {kind}; use one format")
-    if Path(output).resolve() in {Path(shard).resolve() for shard in shards}:
-        raise UsageError(f"output '{output}' is one of the shards")
     reports = shard_reports or []
+    read = {Path(path).resolve() for path in (*shards, *reports)}
+    for name, path in (("output", output), ("report", report)):
+        if path is not None and Path(path).resolve() in read:
+            raise UsageError(f"{name} '{path}' is one of the shards or of their reports")
     if bool(report) != bool(reports) or (reports and len(reports) != len(shards)):
         raise UsageError(
             f"{len(reports)} shard reports for {len(shards)} shards; give --report and one for each, or none"
@@ -40,12 +42,15 @@ def join_shards(
             raise OutputError(f"{shard}: is there twice; name each shard once")
         summaries[shard] = _checked_summary(shard)
     ordered = _in_order(summaries)
-    identity = {**summaries[ordered[0]]["identity"], "shard": [1, 1]}
+    identity = {**summaries[ordered[0]]["identity"], "shard": [1, 1], "report": report is not None}
     counts = Counts()
     for shard in ordered:
         counts = counts.plus(Counts(**summaries[shard]["counts"]))
+    report_of = dict(zip(shards, reports, strict=False))
+    for shard, path in report_of.items():
+        _check_report(path, shard, summaries[shard])
     if report is not None:
-        _join_reports([reports[shards.index(shard)] for shard in ordered], report)
+        _join_reports([report_of[shard] for shard in ordered], report)
     file = PartialFile(output)
     try:
         for index, shard in enumerate(ordered):
@@ -79,6 +84,17 @@ def _checked_summary(shard: str) -> dict[str, Any]:
     if size != expected:
         raise OutputError(f"{shard}: has {size} bytes, its summary says {expected}; run the shard again")
     return summary
+
+
+def _check_report(path: str, shard: str, summary: dict[str, Any]) -> None:
+    """Refuses a report that was not written together with the shard."""
+    expected = summary.get("report_sha256")
+    if expected is None:
+        raise OutputError(f"{shard}: was made without --report, so '{path}' cannot be its report; leave reports out")
+    if not Path(path).is_file():
+        raise OutputError(f"{path}: is not there; it was named as the report of {shard}")
+    if file_sha256(path) != expected:
+        raise OutputError(f"{path}: is not the report of {shard}, or was changed; name reports in the order of shards")
 
 
 def _in_order(summaries: dict[str, dict[str, Any]]) -> list[str]:

@@ -9,6 +9,7 @@ OUT.partial, REPORT.partial, OUT.journal.json
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from dataclasses import dataclass, field
@@ -104,6 +105,12 @@ class Counts:
         return total
 
 
+def file_sha256(path: str | Path) -> str:
+    """The digest of a whole file; what ties a report to the summary of its run."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def differing_keys(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     """Readable differences of two identities, 'key: found, expected'."""
     keys = sorted(found.keys() | expected.keys())
@@ -197,6 +204,7 @@ class CorrectedOutput:
         summary = summary_of(self.identity, self.counts, size) | extra
         if self._report is not None:
             self._report.finish()
+            summary["report_sha256"] = file_sha256(self._report.path)
         if self.output != STDOUT:
             write_json(summary_path(self.output), summary)
         self._reads.publish()

@@ -34,6 +34,11 @@ class Predictor:
     batch_size: int
     num_workers: int  # pileup processes; 0: pileups in the reading thread
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether windows are called on a CPU: in tiles of a fixed size, whatever the batch."""
+        return self.device.startswith("cpu")
+
 
 def load_predictor(options: CorrectOptions) -> Predictor:
     """The model that the options name, ready to run.

@@ -142,6 +142,19 @@ def test_arguments_that_do_not_parse(arguments, complaint, tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("flag", "example"), [("--passes", "3-12"), ("--length", "800-1500")])
+def test_a_range_that_does_not_parse(tmp_path, monkeypatch, flag, example):
+    monkeypatch.setenv("COLUMNS", "200")
+    result = invoke("simulate", "--seed", "1", "-o", tmp_path / "out", flag, "1000")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"'1000'; expected least-most, for instance {example}" in result.stderr
+
+
+def test_help_of_join_names_its_option(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "rows of every --shard-report" in invoke("join", "--help").stdout
+
+
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
@@ -262,12 +275,12 @@ def test_filter_of_a_cut_file(tmp_path):
 # As a process of its own
 
 
-def run_process(*arguments, **options):
+def run_process(*arguments, stdout=subprocess.PIPE, **options):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment["PYTHONPATH"] = os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "kernels")])
     return subprocess.Popen(
         [sys.executable, "-m", "genoformer.cli.main", "consensus", *map(str, arguments)],
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         env=environment,
         **options,
@@ -314,3 +327,13 @@ def test_a_reader_that_goes_away(inputs, tmp_path):
         process.stdout.close()
         stderr = process.stderr.read()
     assert (process.returncode, stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("num_copies", [1, 60])
+def test_a_full_disk_behind_standard_output_is_named(inputs, tmp_path, num_copies):
+    with open("/dev/full", "wb") as full:
+        many = renumber(inputs, tmp_path, num_copies)
+        arguments = ["correct", *many, "-o", "-", "--min-quality", "0", "-t", "1", "-q"]
+        with run_process(*arguments, stdout=full) as process:
+            stderr = process.stderr.read()
+    assert (process.returncode, stderr) == (1, b"genoformer: error: standard output: No space left on device\n")

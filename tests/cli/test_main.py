@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import IO
 
 import pytest
 import typer
@@ -97,16 +98,16 @@ def test_version():
 def test_help_lists_the_groups_and_documents_exit_codes_and_variable(flag):
     result = CliRunner().invoke(app, [flag], env={"COLUMNS": "200", "TERM": "dumb"})
     assert result.exit_code == 0
-    for word in ["consensus", "model", "--version", "--install-completion", "GENOFORMER_TRACEBACK=1", "130"]:
+    for word in ["consensus", "model", "--version", "--install-completion", "GENOFORMER_TRACEBACK=1", "130", "141"]:
         assert word in result.stdout
 
 
-def start_python(*arguments: str) -> subprocess.Popen[str]:
+def start_python(*arguments: str, stdout: int | IO[bytes] = subprocess.PIPE) -> subprocess.Popen[str]:
     """A fresh interpreter with Python's defaults (a buffered stdout) that finds the packages where this one does."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-    pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, *arguments], text=True, stdout=pipe, stderr=pipe, env=environment)
+    command = [sys.executable, *arguments]
+    return subprocess.Popen(command, text=True, stdout=stdout, stderr=subprocess.PIPE, env=environment)
 
 
 def heavy_modules_after(statements: str) -> str:
@@ -166,6 +167,12 @@ def test_a_reader_that_goes_away_ends_the_command_silently(start_command, lines)
         process.stdout.close()
         stderr = process.stderr.read()
     assert (process.returncode, stderr) == (141, "")
+
+
+def test_a_full_disk_behind_standard_output_is_named(start_command):
+    with open("/dev/full", "wb") as full, start_command("count", "3", stdout=full) as process:
+        stderr = process.stderr.read()
+    assert (process.returncode, stderr) == (1, "genoformer: error: standard output: No space left on device\n")
 
 
 def test_output_is_whole_where_the_reader_stays(start_command):

@@ -52,15 +52,22 @@ def test_convert_writes_what_the_converter_returns(tmp_path: Path, golden: Path)
     assert all(torch.equal(found.state_dict[name], tensor) for name, tensor in expected.state_dict.items())
 
 
+def test_convert_writes_safetensors_only(tmp_path: Path) -> None:
+    result = run("convert", tmp_path / "checkpoint", "-o", tmp_path / "model.bin")
+    assert result.exit_code == 2
+    assert result.stderr.endswith(f"output '{tmp_path / 'model.bin'}': expected a name ending in .safetensors\n")
+
+
 def test_convert_prints_every_assumption(tmp_path: Path, golden: Path) -> None:
     params = json.loads((golden / "params.json").read_text())
     del params["rezero"], params["dc_calibration"]
     (tmp_path / "other.json").write_text(json.dumps(params))
-    result = run("convert", golden / "checkpoint-1", "-o", tmp_path / "model", "--params", tmp_path / "other.json")
+    output = tmp_path / "model.safetensors"
+    result = run("convert", golden / "checkpoint-1", "-o", output, "--params", tmp_path / "other.json")
     assert result.exit_code == 0, result.output
     notes = ["no rezero in other.json: False, as in v1.1", "no dc_calibration in other.json: none, as in v1.1"]
     assert result.stderr.splitlines()[:-1] == [f"note: {note}" for note in notes]
-    assert json.loads(run("info", tmp_path / "model", "--json").stdout)["notes"] == notes
+    assert json.loads(run("info", output, "--json").stdout)["notes"] == notes
 
 
 def test_convert_does_not_replace_a_file_unasked(tmp_path: Path, golden: Path) -> None:

@@ -209,6 +209,18 @@ def test_broken_json_is_an_error(tmp_path, content, text):
         read_json(tmp_path / "a.json")
 
 
+def test_a_full_disk_names_the_file_which_can_be_discarded(tmp_path):
+    path = tmp_path / "a.fastq"
+    os.symlink("/dev/full", partial_path(path))
+    file = PartialFile(path)
+    file.raw.write(b"lost")
+    with pytest.raises(OSError, match="No space left on device") as error:
+        file.commit()
+    assert error.value.filename == partial_path(path)
+    file.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_write_that_fails_leaves_the_old_json(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     write_json(path, {"old": 1})

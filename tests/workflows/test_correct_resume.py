@@ -1,6 +1,8 @@
 """Runs of `correct` that ended early, and what goes on from there."""
 
 import logging
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +10,16 @@ from genoformer.errors import OutputError
 from genoformer.io.reads import partial_path
 from genoformer.workflows import correct as correct_module
 from genoformer.workflows.output import summary_path
-from tests.correct_inputs import fastq_records, records, run_correct, simulate_molecules, write_inputs
+from tests.bam_builder import EOF_BLOCK
+from tests.correct_inputs import (
+    Inputs,
+    fastq_records,
+    records,
+    run_correct,
+    save_tiny_model,
+    simulate_molecules,
+    write_inputs,
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +36,21 @@ def test_a_whole_output_of_the_same_run_is_left_alone(inputs, tmp_path, caplog):
     assert f"{tmp_path / 'a.fastq'}: is already whole; nothing to do" in caplog.text
 
 
-def test_a_whole_output_of_another_run_is_replaced(inputs, tmp_path):
+def test_a_whole_output_of_another_run_is_refused_by_the_flag_and_replaced_without_resume(inputs, tmp_path):
     run_correct(inputs, tmp_path / "a.fastq")
-    run_correct(inputs, tmp_path / "a.fastq", resume=True, max_base_quality=7)
+    text = r"a.fastq: is whole, but of another run \(max_base_quality: 93 there, 7 here\); repeat its flags, or start"
+    with pytest.raises(OutputError, match=text):
+        run_correct(inputs, tmp_path / "a.fastq", resume=True, max_base_quality=7)
+    run_correct(inputs, tmp_path / "a.fastq", max_base_quality=7)
     assert max("".join(quality for _, _, quality in fastq_records(tmp_path / "a.fastq"))) == chr(7 + 33)
+
+
+def test_a_whole_output_that_was_changed_is_made_anew(inputs, tmp_path):
+    run_correct(inputs, tmp_path / "a.fastq")
+    expected = (tmp_path / "a.fastq").read_bytes()
+    (tmp_path / "a.fastq").write_bytes(expected[:-1])
+    run_correct(inputs, tmp_path / "a.fastq", resume=True)
+    assert (tmp_path / "a.fastq").read_bytes() == expected
 
 
 class StoppedError(Exception):
@@ -95,8 +117,29 @@ def test_resuming_with_another_flag_is_refused_by_its_name(inputs, tmp_path, mon
 def test_resuming_on_other_input_is_refused(inputs, tmp_path, monkeypatch):
     run_until(5, monkeypatch, inputs, tmp_path / "a.fastq")
     other = write_inputs(tmp_path / "other", simulate_molecules(11))
-    with pytest.raises(OutputError, match=r"is of another run \(ccs: 'ccs.bam, \d+ bytes' there, 'ccs.bam, \d+ bytes'"):
+    with pytest.raises(OutputError, match=r"of another run \(ccs: 'ccs.bam, \d+ bytes, ends \w+' there, 'ccs.bam,"):
         run_correct(other, tmp_path / "a.fastq", resume=True)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_other_input_of_the_same_name_and_size_is_refused(inputs, tmp_path, monkeypatch, is_first):
+    """One byte of the first or the last block differs: its modification time, which no reader looks at."""
+    copies = Inputs(*(shutil.copy(path, tmp_path) for path in inputs))
+    run_until(5, monkeypatch, copies, tmp_path / "a.fastq")
+    content = bytearray(Path(copies.ccs).read_bytes())
+    start = 0 if is_first else content.rfind(b"\x1f\x8b\x08\x04", 0, -len(EOF_BLOCK))
+    content[start + 4] ^= 1
+    Path(copies.ccs).write_bytes(content)
+    with pytest.raises(OutputError, match=r"of another run \(ccs: 'ccs.bam, (\d+) bytes, .* there, 'ccs.bam, \1 bytes"):
+        run_correct(copies, tmp_path / "a.fastq", resume=True)
+
+
+def test_a_run_goes_on_with_another_batch_size(inputs, tmp_path, monkeypatch):
+    model = save_tiny_model(tmp_path)
+    run_correct(inputs, tmp_path / "whole.bam", model=model, batch_size=5)
+    run_until(5, monkeypatch, inputs, tmp_path / "a.bam", model=model, batch_size=3)
+    run_correct(inputs, tmp_path / "a.bam", model=model, resume=True)
+    assert records(tmp_path / "a.bam") == records(tmp_path / "whole.bam")
 
 
 def test_killed_before_its_reads_replaced_older_ones_it_is_not_whole(inputs, tmp_path, monkeypatch):

@@ -208,7 +208,7 @@ def test_a_shard_made_with_other_flags(inputs, shards, tmp_path, options, differ
 def test_a_shard_of_another_model(inputs, shards, tmp_path):
     run(inputs, shards[2], shard=(3, 3), model=save_tiny_model(tmp_path))
     text = refusal(shards, tmp_path)
-    assert text.startswith(f"{shards[2]}: is not of the same run as {shards[0]}: batch_size: 64 there, 1 here; ")
+    assert text.startswith(f"{shards[2]}: is not of the same run as {shards[0]}: model: 'sha256:")
     assert "model: 'sha256:" in text
 
 
@@ -247,7 +247,13 @@ def test_another_format(shards, tmp_path):
 
 def test_a_shard_as_output(shards, tmp_path):
     text = refusal(shards, tmp_path, UsageError, Path(shards[1]).name)
-    assert text == f"output '{shards[1]}' is one of the shards"
+    assert text == f"output '{shards[1]}' is one of the shards or of their reports"
+
+
+def test_a_shard_report_as_report(shards, tmp_path):
+    reports = {"report": str(tmp_path / "b.tsv"), "shard_reports": [str(tmp_path / f"{name}.tsv") for name in "abc"]}
+    text = refusal(shards, tmp_path, UsageError, **reports)
+    assert text == f"report '{tmp_path / 'b.tsv'}' is one of the shards or of their reports"
 
 
 def test_stdout_as_output(tmp_path):
@@ -264,9 +270,42 @@ def test_reports_that_do_not_match(shards, tmp_path, reports):
     assert text == f"{number} shard reports for 3 shards; give --report and one for each, or none"
 
 
-def test_a_report_that_is_not_there(shards, tmp_path):
+def test_reports_of_shards_that_have_none(shards, tmp_path):
     reports = {"report": str(tmp_path / "r.tsv"), "shard_reports": [str(tmp_path / "none.tsv")] * 3}
-    assert "No such file" in refusal(shards, tmp_path, FileNotFoundError, **reports)
+    assert refusal(shards, tmp_path, **reports) == (
+        f"{shards[0]}: was made without --report, so '{tmp_path / 'none.tsv'}' cannot be its report; leave reports out"
+    )
+
+
+@pytest.fixture
+def reported(inputs, tmp_path):
+    """Two shards and their reports."""
+    shards, reports = ([str(tmp_path / f"{index}.{kind}") for index in (1, 2)] for kind in ("fastq", "tsv"))
+    for index, (shard, report) in enumerate(zip(shards, reports, strict=True), start=1):
+        run(inputs, shard, shard=(index, 2), report=report)
+    return shards, reports
+
+
+def test_reports_in_another_order_than_the_shards(reported, tmp_path):
+    shards, reports = reported
+    text = refusal(shards, tmp_path, output="a.fastq", report=str(tmp_path / "r.tsv"), shard_reports=reports[::-1])
+    assert text == (
+        f"{reports[1]}: is not the report of {shards[0]}, or was changed; name reports in the order of shards"
+    )
+
+
+def test_a_report_that_is_not_there(reported, tmp_path):
+    shards, reports = reported
+    os.remove(reports[1])
+    text = refusal(shards, tmp_path, output="a.fastq", report=str(tmp_path / "r.tsv"), shard_reports=reports)
+    assert text == f"{reports[1]}: is not there; it was named as the report of {shards[1]}"
+
+
+def test_a_joined_output_without_its_report_is_not_that_of_a_run_with_one(inputs, reported, tmp_path):
+    shards, _ = reported
+    assert join_shards(shards, str(tmp_path / "a.fastq"))["identity"]["report"] is False
+    with pytest.raises(OutputError, match="report: False there, True here"):
+        run(inputs, tmp_path / "a.fastq", report=str(tmp_path / "r.tsv"), resume=True)
 
 
 def test_a_shard_with_a_damaged_block(shards, tmp_path):
