@@ -9,6 +9,7 @@ import typer
 
 from genoformer.cli.consensus_align import ALIGN_HELP, align
 from genoformer.cli.consensus_assess import ASSESS_HELP, CALIBRATE_HELP, assess, calibrate
+from genoformer.cli.consensus_draft import DRAFT_HELP, draft
 from genoformer.cli.consensus_import import IMPORT_HELP, import_
 from genoformer.cli.consensus_train import TRAIN_HELP, train
 from genoformer.cli.terminal import Progress, parse_range, parse_shard, set_up_log
@@ -104,6 +105,7 @@ def correct(
 
 
 app.command(help=ALIGN_HELP)(align)
+app.command(help=DRAFT_HELP)(draft)
 app.command(help=ASSESS_HELP)(assess)
 app.command(help=CALIBRATE_HELP)(calibrate)
 app.command(help=TRAIN_HELP)(train)

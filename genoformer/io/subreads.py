@@ -132,21 +132,33 @@ def zmw_key(name: bytes, source: Path) -> bytes:
 _HOLES_A_PAGE = 1 << 12
 
 
-class _SeenZmws:
-    """Set of (movie, hole): one bit a hole, in pages of 4,096, so that a whole cell fits in a few MB."""
+class SeenZmws:
+    """The ZMWs of a file that have been read: one bit a hole, in pages of 4,096, so that a whole cell fits in a few MB.
 
-    def __init__(self) -> None:
+    Args:
+        source: the file that messages name.
+    """
+
+    def __init__(self, source: Path) -> None:
+        self._source = source
         self._pages: dict[tuple[bytes, int], bytearray] = {}
 
-    def add(self, key: bytes) -> bool:
-        """Adds a `movie/hole`; False where it was there before."""
+    def add(self, key: bytes) -> None:
+        """Adds a `movie/hole`.
+
+        Raises:
+            AlignmentError: it was there before.
+        """
         movie, hole_text = key.rsplit(b"/", 1)
         page_id, bit = divmod(int(hole_text), _HOLES_A_PAGE)
         page = self._pages.setdefault((movie, page_id), bytearray(_HOLES_A_PAGE >> 3))
         byte, mask = bit >> 3, 1 << (bit & 7)
-        is_new = not page[byte] & mask
+        if page[byte] & mask:
+            raise AlignmentError(
+                f"{self._source}: subreads of ZMW {key.decode()} are in two places; expected them together: "
+                "sort with 'samtools sort -n' or rerun the aligner"
+            )
         page[byte] |= mask
-        return is_new
 
 
 def iterate_zmws(reader: BamReader, start: int | None = None, end: int | None = None) -> Iterator[ZmwGroup]:
@@ -155,13 +167,9 @@ def iterate_zmws(reader: BamReader, start: int | None = None, end: int | None = 
     Raises:
         AlignmentError: damaged input, names of another form, or a ZMW in two places.
     """
-    seen = _SeenZmws()
+    seen = SeenZmws(reader.path)
     for group in group_by_zmw(reader, _take_aligned, start, end):
-        if not seen.add(group.key):
-            raise AlignmentError(
-                f"{reader.path}: subreads of ZMW {group.key.decode()} are in two places; expected them together: "
-                "sort with 'samtools sort -n' or rerun the aligner"
-            )
+        seen.add(group.key)
         yield group
 
 

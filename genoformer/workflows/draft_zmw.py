@@ -11,10 +11,11 @@ The draft has the strand of the seed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from genoformer.errors import UsageError
 from genoformer.genome.alphabet import pileup_codes, pileup_letters, reverse_complement
 from genoformer.genome.polish import PlacedPass, polish
 from genoformer.genome.quality import MAX_FASTQ_QUALITY, phred
@@ -32,10 +33,30 @@ _MAX_PLACEMENTS = 3
 
 @dataclass(frozen=True)
 class DraftSettings:
-    """What makes a draft: at least `min_passes` full passes, at most `max_passes` passes of all."""
+    """What drafts are made from: `min_passes` full passes or more, `max_passes` of `max_length` bases at the most."""
 
     min_passes: int = 3
     max_passes: int = 30
+    max_length: int = 50_000
+
+    def check(self) -> None:
+        """Raises UsageError on the first setting that cannot work."""
+        for flag, value, least in (
+            ("--min-passes", self.min_passes, 0),
+            ("--max-passes", self.max_passes, max(self.min_passes, 1)),
+            ("--max-length", self.max_length, MIN_SEARCHED_BASES),
+        ):
+            if value < least:
+                raise UsageError(f"{flag} is {value}; expected at least {least}")
+
+    def flags(self) -> list[str]:
+        """The settings that are not the default, as on the command line."""
+        defaults = DraftSettings()
+        return [
+            f"--{setting.name.replace('_', '-')} {getattr(self, setting.name)}"
+            for setting in fields(self)
+            if getattr(self, setting.name) != getattr(defaults, setting.name)
+        ]
 
 
 @dataclass(frozen=True)
@@ -55,10 +76,10 @@ def draft_molecule(subreads: Sequence[RawSubread], settings: DraftSettings | Non
         subreads: of one ZMW, in the order of sequencing.
     """
     settings = settings or DraftSettings()
-    best = best_passes(subreads, settings.max_passes)
-    num_full = sum(one.is_full for one in best)
-    if not best or num_full < settings.min_passes:
+    if not has_enough_passes(subreads, settings):
         return None
+    best = best_passes(subreads, settings)
+    num_full = sum(one.is_full for one in best)
     template = _partial_order_template(best[: max(num_full, 1)])
     for _ in range(_MAX_PLACEMENTS):
         placed = _placed(best, template)
@@ -72,14 +93,20 @@ def draft_molecule(subreads: Sequence[RawSubread], settings: DraftSettings | Non
     return Draft(template, _quals(polished.error_prob), num_full, depth)
 
 
-def best_passes(subreads: Sequence[RawSubread], max_passes: int) -> list[RawSubread]:
+def has_enough_passes(subreads: Sequence[RawSubread], settings: DraftSettings) -> bool:
+    """Whether there are as many full passes as a draft asks for, and any pass at all."""
+    best = best_passes(subreads, settings)
+    return bool(best) and sum(one.is_full for one in best) >= settings.min_passes
+
+
+def best_passes(subreads: Sequence[RawSubread], settings: DraftSettings) -> list[RawSubread]:
     """The passes that count, the best first: full ones by how near to their median length, then others, long first."""
-    usable = [one for one in subreads if len(one.sequence) >= MIN_SEARCHED_BASES]
+    usable = [one for one in subreads if MIN_SEARCHED_BASES <= len(one.sequence) <= settings.max_length]
     full = [one for one in usable if one.is_full]
     median = sorted(len(one.sequence) for one in full)[len(full) // 2] if full else 0
     full.sort(key=lambda one: abs(len(one.sequence) - median))
     partial = sorted((one for one in usable if not one.is_full), key=lambda one: -len(one.sequence))
-    return (full + partial)[:max_passes]
+    return (full + partial)[: settings.max_passes]
 
 
 def _partial_order_template(passes: Sequence[RawSubread]) -> bytes:

@@ -291,7 +291,7 @@ def test_qualities_or_none():
 def test_written_reads_come_back_from_pysam(tmp_path, sequence):
     quals = np.arange(len(sequence), dtype=np.uint8)
     tags = [("zm", "i", 17), ("rq", "f", 0.5), ("RG", "Z", "abc"), ("ec", "f", -1.0)]
-    tags.append(("cp", "B", np.array([0, 70_000], np.uint32)))
+    tags += [("cp", "B", np.array([0, 70_000], np.uint32)), ("sn", "B", np.array([0.5, 8.25], np.float32))]
     header = "@HD\tVN:1.6\tSO:unknown\n@RG\tID:abc\n"
     data = encode_header(header) + encode_unmapped("m/17/ccs", sequence, quals, tags) * 2
     path = write(tmp_path / "a.bam", bgzf(data))
@@ -309,6 +309,7 @@ def test_written_reads_come_back_from_pysam(tmp_path, sequence):
             ("RG", "abc", "Z"),
             ("ec", -1.0, "f"),
             ("cp", array.array("I", [0, 70_000]), "B"),
+            ("sn", array.array("f", [0.5, 8.25]), "B"),
         ]
 
 

@@ -108,9 +108,12 @@ def test_letters_that_are_no_bases():
 
 def test_the_best_passes_are_full_and_of_median_length():
     passes = [raw("A" * n, is_full) for n, is_full in ((90, True), (300, False), (100, True), (60, False), (130, True))]
-    lengths = [len(one.sequence) for one in best_passes([*passes, raw("A" * 20)], 10)]
+    lengths = [
+        len(one.sequence)
+        for one in best_passes([*passes, raw("A" * 20), raw("A" * 400)], DraftSettings(max_length=399))
+    ]
     assert lengths == [100, 90, 130, 300, 60]
-    assert [len(one.sequence) for one in best_passes(passes, 2)] == [100, 90]
+    assert [len(one.sequence) for one in best_passes(passes, DraftSettings(max_passes=2))] == [100, 90]
 
 
 def test_a_thousand_passes_cost_no_more_than_the_limit(monkeypatch):
