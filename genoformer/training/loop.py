@@ -291,6 +291,12 @@ class _Run:
             self._write_status("running")
             self.log = RunLog(self.folder, self.step)
         logger.info("step %d of %d, %s, %s", self.step, self.total_steps, self.config.precision, self.process)
+        if self.config.schedule.warmup_steps >= self.total_steps:
+            logger.warning(
+                "schedule.warmup_steps is %d, the run has %d steps: it never reaches optimizer.lr",
+                self.config.schedule.warmup_steps,
+                self.total_steps,
+            )
 
     def _resume(self, step: int) -> None:
         path = checkpoint_path(self._checkpoints, step)

@@ -333,6 +333,14 @@ def test_a_changed_config_is_said(tmp_path, caplog):
     assert "resumed with steps = 2; it was 1" in caplog.text
 
 
+def test_a_warm_up_as_long_as_the_run_is_said(tmp_path, caplog):
+    run_toy(tmp_path / "a", config=config_of(steps=2, schedule={"warmup_steps": 2}))
+    assert "schedule.warmup_steps is 2, the run has 2 steps: it never reaches optimizer.lr" in caplog.text
+    caplog.clear()
+    run_toy(tmp_path / "b", config=config_of(steps=3, schedule={"warmup_steps": 2}))
+    assert "warmup_steps" not in caplog.text
+
+
 def test_a_metric_that_the_evaluation_lacks_is_named(tmp_path):
     with pytest.raises(
         ConfigError, match="best_metric is 'identity'; the evaluation gives loss, accuracy, num_columns"
