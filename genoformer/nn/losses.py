@@ -139,8 +139,8 @@ def _prepare(
     _check(probs, labels, deletion_cost, temperature)
     choice = choose_backend(probs, labels, backend=backend)
     _log_once(choice)
-    if choice.name != "triton":
-        _check_symbols(labels)  # the triton kernel answers with NaN instead: a check would wait for the device
+    if choice.name in ("reference", "wavefront"):  # the kernels see every symbol themselves
+        _check_symbols(labels)
     if choice.name in ("reference", "wavefront") and probs.dtype != torch.float64:
         probs = probs.float()
     return probs, choice.name
@@ -165,7 +165,11 @@ def _solve(
     if backend == "native":
         from genoformer_kernels import native
 
-        return AlignmentResult(*native.solve(probs, labels, **settings))
+        try:
+            return AlignmentResult(*native.solve(probs, labels, **settings))
+        except native.UnknownSymbolError:
+            _check_symbols(labels)  # says which and where
+            raise
     if backend == "triton":
         from genoformer_kernels import alignment
 

@@ -46,6 +46,9 @@ struct AlignmentTask {
 
 namespace {
 
+enum Status { kDone, kNoMemory, kUnknownSymbol };
+struct UnknownSymbol {};  // in a label
+
 constexpr int kLanes = 16;
 constexpr int kClasses = 5;
 constexpr int kGap = 0;
@@ -70,6 +73,17 @@ INLINE Floats rounded(Floats x) { return (Floats)_mm512_roundscale_ps((__m512)x,
 #else
 INLINE Floats rounded(Floats x) { return (x + kMagic) - kMagic; }
 #endif
+
+// 1 / x of a positive x within 2^-23 of itself; a division takes the time of ten products.
+INLINE Floats reciprocal(Floats x) {
+#if defined(__AVX512F__)
+    const Floats rough = (Floats)_mm512_rcp14_ps((__m512)x);
+    return rough * (2.0f - x * rough);
+#else
+    return 1.0f / x;
+#endif
+}
+
 INLINE Floats magnitude(Floats x) { return from_bits(bits(x) & ~kSignBit); }
 
 // 2^x for x <= 0, exactly 1 for 0 and exactly 0 below 2^-126; relative error 5e-9 before rounding.
@@ -157,7 +171,7 @@ INLINE Value minimum(const Value& substitution, const Value& insertion, const Va
     const Floats ey = kHard ? (y == 0 ? all(1.0f) : Floats{}) : exp2_of_negative(-y);
     const Floats total = 1.0f + ex + ey;
     if (weights) {
-        const Floats share = 1.0f / total;
+        const Floats share = reciprocal(total);
         weights->first = from_bits(bits(ex * share) | (is_substitution & kSignBit));
         weights->second = from_bits(bits(ey * share) | (is_insertion & kSignBit));
     }
@@ -202,7 +216,8 @@ class Group {
   public:
     explicit Group(const AlignmentTask& task)
         : task_(task), M_(task.num_bases), L_(task.num_columns), soft_(task.temperature > 0),
-          saves_(task.gradient || task.posterior), unit_(soft_ ? task.temperature * kLn2 : kLn2), cost_(L_ * kClasses),
+          saves_(task.gradient || task.posterior), unit_(soft_ ? task.temperature * kLn2 : kLn2), probs_(L_ * kClasses), factor_(L_),
+          cost_(L_ * kClasses),
           bases_(M_ + 1), top_(L_ + 1), left_(M_ + 1), before_(M_ + 1), previous_(M_ + 1), current_(M_ + 1),
           visits_(M_ + 1), weights_(saves_ ? M_ * L_ : 0) {
         for (int64_t i = 0; i <= M_; ++i) left_[i] = value_of(i * (task.deletion_cost / unit_));
@@ -211,6 +226,7 @@ class Group {
     void run(int64_t first) {
         first_ = first;
         read_labels();
+        read_probs();
         read_columns();
         soft_ ? (saves_ ? forward<false, true>() : forward<false, false>())
               : (saves_ ? forward<true, true>() : forward<true, false>());
@@ -219,6 +235,7 @@ class Group {
                 static_cast<float>((static_cast<double>(end_.whole[lane]) + end_.part[lane]) * unit_) + poison_[lane];
         if (!saves_) return;
         task_.posterior ? backward<true>() : backward<false>();
+        if (task_.gradient) write_gradient();
         if (task_.posterior) write_posterior();
     }
 
@@ -234,6 +251,7 @@ class Group {
             int32_t length = 0;
             for (int64_t i = 0; i < M_; ++i) {
                 const int64_t symbol = label[i * task_.labels_stride[1]];
+                if (symbol < 0 || symbol >= kClasses) throw UnknownSymbol();
                 if (symbol != kGap) bases_[++length][lane] = static_cast<int32_t>(symbol);
             }
             for (int64_t i = length + 1; i <= M_; ++i) bases_[i][lane] = kGap;
@@ -242,20 +260,23 @@ class Group {
         }
     }
 
-    Floats read_probability(int64_t column, int symbol) const {
-        Floats values;
-        for (int lane = 0; lane < kLanes; ++lane)
-            values[lane] = task_.probs[example(lane) * task_.probs_stride[0] + column * task_.probs_stride[1] +
-                                       symbol * task_.probs_stride[2]];
-        return values;
+    // Predictions side by side: what a group reads lane by lane it reads once.
+    void read_probs() {
+        for (int lane = 0; lane < kLanes; ++lane) {
+            const float* source = task_.probs + example(lane) * task_.probs_stride[0];
+            for (int64_t j = 0; j < L_; ++j)
+                for (int c = 0; c < kClasses; ++c)
+                    probs_[j * kClasses + c][lane] = source[j * task_.probs_stride[1] + c * task_.probs_stride[2]];
+        }
     }
 
-    // A column's renormalised probabilities; returns their sum before that.
-    Floats read_column(int64_t column, Floats* renormalised) const {
+    // Renormalises a column in place and keeps the factor.
+    void renormalise(int64_t column) {
+        Floats* q = probs_.at(column * kClasses);
         Floats total{};
-        for (int c = 0; c < kClasses; ++c) total += renormalised[c] = read_probability(column, c);
-        for (int c = 0; c < kClasses; ++c) renormalised[c] /= total;
-        return total;
+        for (int c = 0; c < kClasses; ++c) total += q[c];
+        factor_[column] = 1.0f / total;
+        for (int c = 0; c < kClasses; ++c) q[c] *= factor_[column];
     }
 
     // Costs over the unit: -log2 p where the unit is log 2, that over T in a soft table.
@@ -268,8 +289,8 @@ class Group {
         poison_ = Floats{};
         top_[0] = {Floats{}, Floats{}};
         for (int64_t j = 0; j < L_; ++j) {
-            Floats q[kClasses];
-            read_column(j, q);
+            renormalise(j);
+            const Floats* q = probs_.at(j * kClasses);
             for (int c = 0; c < kClasses; ++c) {
                 poison_ += q[c] - q[c];  // NaN where q is
                 const Floats clipped = q[c] < kMinProb ? all(kMinProb) : (q[c] > kMaxProb ? all(kMaxProb) : q[c]);
@@ -332,23 +353,28 @@ class Group {
             const Floats visits = visits_[0] + from_below;  // row 0, where every column emits a gap
             visits_[0] = visits + substituted;
             emitted[kGap] += visits;
-            if (task_.gradient) write_gradient(j, emitted);
+            if (task_.gradient) keep_gradient(j, emitted);
         }
     }
 
-    // Through -log, clipping (nothing passes outside) and renormalisation.
-    void write_gradient(int64_t column, Floats* emitted) {
-        Floats q[kClasses], kept{};
-        const Floats total = read_column(column, q);
+    // Through -log, clipping (nothing passes outside) and renormalisation; in place of the column's predictions.
+    void keep_gradient(int64_t column, Floats* emitted) {
+        Floats* q = probs_.at(column * kClasses);
+        Floats kept{};
         for (int c = 0; c < kClasses; ++c) {
             const Ints inside = (q[c] >= kMinProb) & (q[c] <= kMaxProb);
             kept += emitted[c] = inside ? emitted[c] : Floats{};
             emitted[c] = inside ? emitted[c] / q[c] : Floats{};
         }
-        for (int c = 0; c < kClasses; ++c) emitted[c] = (kept - emitted[c]) / total + poison_;
-        float* target = task_.gradient + (first_ * L_ + column) * kClasses;
-        for (int lane = 0; lane < lanes(); ++lane)
-            for (int c = 0; c < kClasses; ++c) target[lane * L_ * kClasses + c] = emitted[c][lane];
+        for (int c = 0; c < kClasses; ++c) q[c] = (kept - emitted[c]) * factor_[column] + poison_;
+    }
+
+    void write_gradient() {
+        const int64_t size = L_ * kClasses;
+        for (int lane = 0; lane < lanes(); ++lane) {
+            float* target = task_.gradient + (first_ + lane) * size;
+            for (int64_t x = 0; x < size; ++x) target[x] = probs_[x][lane];
+        }
     }
 
     void write_posterior() {
@@ -363,6 +389,8 @@ class Group {
     const int64_t M_, L_;
     const bool soft_, saves_;
     const double unit_;  // of table values, in nats
+    Array<Floats> probs_;  // [L][5], renormalised; their gradient in the end
+    Array<Floats> factor_;  // [L], of the renormalisation
     Array<Value> cost_;  // [L][5]
     Array<Ints> bases_;  // base i at [i], gaps removed
     Array<Value> top_, left_;  // row 0 and column 0
@@ -391,7 +419,7 @@ class FlushToZero {
 struct Work {
     const AlignmentTask& task;
     std::atomic<int64_t> next{0};
-    std::atomic<bool> failed{false};
+    std::atomic<int> status{kDone};
 };
 
 void run_groups(void* argument) {
@@ -400,8 +428,10 @@ void run_groups(void* argument) {
     try {
         Group group(work.task);
         for (int64_t first; (first = kLanes * work.next++) < work.task.batch;) group.run(first);
+    } catch (const UnknownSymbol&) {
+        work.status = kUnknownSymbol;
     } catch (...) {
-        work.failed = true;
+        work.status = kNoMemory;
     }
 }
 
@@ -425,5 +455,5 @@ extern "C" int genoformer_align(const AlignmentTask* task) {
         task->parallel(run_groups, &work, static_cast<unsigned>(num_threads), 0);
     else
         run_in_own_threads(work, num_threads);
-    return work.failed ? 1 : 0;
+    return work.status;
 }

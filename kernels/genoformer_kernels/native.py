@@ -32,10 +32,15 @@ _FLAGS = (
 )  # fmt: skip
 _COMPILERS = ("c++", "g++", "clang++")
 _BUILD_SECONDS = 300
+_NO_MEMORY, _UNKNOWN_SYMBOL = 1, 2  # `Status` of alignment.cpp
 
 
 class NativeUnavailableError(RuntimeError):
     """Why the native kernel cannot be built or loaded here."""
+
+
+class UnknownSymbolError(ValueError):
+    """A label holds what is neither a gap nor a base."""
 
 
 class _Task(ctypes.Structure):
@@ -187,11 +192,12 @@ def solve(
 
     Args:
         probs: [B, L, 5], on the CPU, any strides; arithmetic is in float32.
-        labels: [B, M], whole numbers 0 .. 4 (not checked here), any strides.
+        labels: [B, M], whole numbers 0 .. 4, any strides.
         temperature: None for the hard minimum.
     Raises:
         NativeUnavailableError: see `unavailable_reason`.
         MemoryError: a thread's table, 128 bytes a cell, does not fit.
+        UnknownSymbolError: another symbol in a label.
     """
     library = _load()
     if isinstance(library, str):
@@ -218,6 +224,9 @@ def solve(
         num_threads=torch.get_num_threads(),
         parallel=_team_launcher(),
     )
-    if library.genoformer_align(ctypes.byref(task)):
+    status = library.genoformer_align(ctypes.byref(task))
+    if status == _NO_MEMORY:
         raise MemoryError(f"no memory for an alignment table of {num_bases} x {num_columns} cells, 128 bytes each")
+    if status == _UNKNOWN_SYMBOL:
+        raise UnknownSymbolError("a label holds a symbol outside 0 .. 4")
     return loss, probs_gradient, matches
