@@ -14,10 +14,10 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from Bio import bgzf
@@ -146,6 +146,28 @@ class PartialFile:
         with contextlib.suppress(OSError):  # what a full disk did not take is not wanted any more
             self.raw.close()
         self._partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_files(paths: Iterable[str]) -> Iterator[dict[str, BinaryIO]]:
+    """Files to write, by path: all get their names at the end, or none is left where something goes wrong.
+
+    Raises:
+        OutputError: one cannot be written; the first thing to show.
+    """
+    files: dict[str, PartialFile] = {}
+    try:
+        for path in paths:
+            files[path] = PartialFile(path)
+        yield {path: file.raw for path, file in files.items()}
+        for file in files.values():
+            file.commit()
+    except BaseException:
+        for file in files.values():
+            file.discard()
+        raise
+    for file in files.values():
+        file.finish()
 
 
 class ReadWriter:

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from genoformer import __version__
-from genoformer.errors import AlignmentError, DataError, UsageError
+from genoformer.errors import AlignmentError, UsageError
+from genoformer.genome.calibration import CalibrationTables
 from genoformer.genome.read_errors import DELETION, INSERTION, MISMATCH
 from genoformer.io.calibration_file import read_calibration
-from genoformer.io.reads import PartialFile
-from genoformer.workflows.assess_totals import YIELD_PHREDS, FileTotals
+from genoformer.io.reads import whole_files
+from genoformer.workflows.assess_totals import YIELD_PHREDS, FileTotals, check_aligned
 from genoformer.workflows.report import assessment_html, check_can_draw
-from genoformer.workflows.score_reads import Placement, ReadScore, Truth, TruthKind
+from genoformer.workflows.score_reads import Placement, ReadScore, Truth, TruthKind, check_threads
 
 FORMAT_VERSION = 1
 DRAFT, CORRECTED = SIDES = ("draft", "corrected")
@@ -64,12 +65,6 @@ class AssessOptions:
             raise UsageError("corrected reads, draft, truth, calibration and outputs must be different files")
 
 
-def check_threads(threads: int | None) -> None:
-    """Raises UsageError for a number of threads below 1."""
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads is {threads}; expected at least 1")
-
-
 class _Row(NamedTuple):
     length: int
     placement: Placement
@@ -105,6 +100,9 @@ class _Row(NamedTuple):
         return [*map(str, self[:5]), identity, str(self.clipped), predicted]
 
 
+_Rows = dict[str, dict[str, _Row]]  # by side and read name
+
+
 def assess(options: AssessOptions, on_progress: Callable[[int], None] | None = None) -> dict[str, Any]:
     """Writes what the reads are worth; returns the summary, which is the JSON output.
 
@@ -118,8 +116,18 @@ def assess(options: AssessOptions, on_progress: Callable[[int], None] | None = N
     if any(output.endswith(HTML) for output in options.outputs):
         check_can_draw()
     calibration = None if options.calibration is None else read_calibration(options.calibration).tables
+    with whole_files(options.outputs) as files:
+        summary, rows = _assess(options, calibration, on_progress)
+        for output in options.outputs:
+            files[output].write(_RENDER[Path(output).suffix](summary, rows))
+    return summary
+
+
+def _assess(
+    options: AssessOptions, calibration: CalibrationTables | None, on_progress: Callable[[int], None] | None
+) -> tuple[dict[str, Any], _Rows]:
     truth = Truth.open(options.truth, options.truth_kind)
-    rows: dict[str, dict[str, _Row]] = {side: {} for side in SIDES}
+    rows: _Rows = {side: {} for side in SIDES}
     totals = {side: FileTotals(options.min_quality) for side in SIDES}
     num_reads = 0
     for side, path, tables in ((DRAFT, options.draft, None), (CORRECTED, options.corrected, calibration)):
@@ -132,45 +140,7 @@ def assess(options: AssessOptions, on_progress: Callable[[int], None] | None = N
             if on_progress is not None:
                 on_progress(num_reads)
         check_aligned(totals[side], path, options.truth)
-    summary = _summary(options, truth, totals, _compare(rows[DRAFT], rows[CORRECTED]))
-    render = {
-        HTML: lambda: assessment_html(summary),
-        TSV: lambda: _tsv(rows),
-        JSON: lambda: f"{json.dumps(summary, indent=1)}\n".encode(),
-    }
-    write_whole({output: render[Path(output).suffix]() for output in options.outputs})
-    return summary
-
-
-def check_aligned(totals: FileTotals, path: str, truth: str) -> None:
-    """Raises DataError where a file holds no read, or none that could be aligned to the truth."""
-    if totals.reads == 0:
-        raise AlignmentError(f"{path}: holds no reads; nothing can be said about it")
-    if totals.placements[Placement.ALIGNED] == 0:
-        raise DataError(
-            f"{path}: none of its {totals.reads:,} reads aligns to {truth} ({totals.placements[Placement.NO_TRUTH]:,} "
-            "have no truth there); is it the truth of these reads?"
-        )
-
-
-def write_whole(contents: dict[str, bytes]) -> None:
-    """Writes files of these contents; all get their names at the end.
-
-    Raises:
-        OutputError: a file cannot be written.
-    """
-    files: list[PartialFile] = []
-    try:
-        for path, content in contents.items():
-            files.append(PartialFile(path))
-            files[-1].raw.write(content)
-            files[-1].commit()
-    except BaseException:
-        for file in files:
-            file.discard()
-        raise
-    for file in files:
-        file.finish()
+    return _summary(options, truth, totals, _compare(rows[DRAFT], rows[CORRECTED])), rows
 
 
 def _compare(draft: dict[str, _Row], corrected: dict[str, _Row]) -> dict[str, Any]:
@@ -223,7 +193,7 @@ def _yield(totals: dict[str, FileTotals], threshold: int) -> dict[str, Any]:
     return found
 
 
-def _tsv(rows: dict[str, dict[str, _Row]]) -> bytes:
+def _tsv(rows: _Rows) -> bytes:
     """A line a read, those of the draft first and in its order; empty fields where a side lacks the read."""
     lines = [["read", *(f"{side}_{column}" for side in SIDES for column in _READ_COLUMNS)]]
     nothing = [""] * len(_READ_COLUMNS)
@@ -231,3 +201,10 @@ def _tsv(rows: dict[str, dict[str, _Row]]) -> bytes:
         sides = (rows[side][name].fields if name in rows[side] else nothing for side in SIDES)
         lines.append([name, *(field for fields in sides for field in fields)])
     return "".join("\t".join(line) + "\n" for line in lines).encode()
+
+
+_RENDER: dict[str, Callable[[dict[str, Any], _Rows], bytes]] = {
+    HTML: lambda summary, _: assessment_html(summary),
+    TSV: lambda _, rows: _tsv(rows),
+    JSON: lambda summary, _: f"{json.dumps(summary, indent=1)}\n".encode(),
+}

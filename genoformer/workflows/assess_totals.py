@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from genoformer.errors import AlignmentError, DataError
 from genoformer.genome.calibration import NUM_QUALITIES, SOURCES, QualityCounts
 from genoformer.genome.quality import MAX_FASTQ_QUALITY, error_prob, phred
 from genoformer.genome.read_errors import ERROR_KINDS, MAX_RUN, ErrorCounts
@@ -139,3 +140,14 @@ class FileTotals:
                 for run in range(MAX_RUN + 1)
             ],
         }
+
+
+def check_aligned(totals: FileTotals, path: str, truth: str) -> None:
+    """Raises DataError where a file holds no read, or none that could be aligned to the truth."""
+    if totals.reads == 0:
+        raise AlignmentError(f"{path}: holds no reads; nothing can be said about it")
+    if totals.placements[Placement.ALIGNED] == 0:
+        raise DataError(
+            f"{path}: none of its {totals.reads:,} reads aligns to {truth} ({totals.placements[Placement.NO_TRUTH]:,} "
+            "have no truth there); is it the truth of these reads?"
+        )

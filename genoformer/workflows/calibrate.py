@@ -20,11 +20,10 @@ from genoformer import __version__
 from genoformer.errors import DataError, UsageError
 from genoformer.genome.calibration import fit_calibration
 from genoformer.io.calibration_file import SUFFIX, calibration_content
-from genoformer.io.reads import read_json
-from genoformer.workflows.assess import check_aligned, check_threads, write_whole
-from genoformer.workflows.assess_totals import FileTotals
+from genoformer.io.reads import read_json, whole_files
+from genoformer.workflows.assess_totals import FileTotals, check_aligned
 from genoformer.workflows.output import summary_path
-from genoformer.workflows.score_reads import Truth, TruthKind
+from genoformer.workflows.score_reads import Truth, TruthKind, check_threads
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +61,15 @@ def calibrate(options: CalibrateOptions, on_progress: Callable[[int], None] | No
     """
     options.check()
     made_with = _made_with(options.reads)
+    with whole_files([options.output]) as files:
+        content = _fit(options, made_with, on_progress)
+        files[options.output].write(f"{json.dumps(content)}\n".encode())
+    return content
+
+
+def _fit(
+    options: CalibrateOptions, made_with: dict[str, Any], on_progress: Callable[[int], None] | None
+) -> dict[str, Any]:
     truth = Truth.open(options.truth, options.truth_kind)
     totals = FileTotals(min_quality=0)
     for score in truth.score(options.reads, options.threads):
@@ -79,9 +87,7 @@ def calibrate(options: CalibrateOptions, on_progress: Callable[[int], None] | No
         **totals.placements,
         **made_with,
     }
-    content = calibration_content(fit_calibration(counts), counts, origin, __version__)
-    write_whole({options.output: f"{json.dumps(content)}\n".encode()})
-    return content
+    return calibration_content(fit_calibration(counts), counts, origin, __version__)
 
 
 def _made_with(reads: str) -> dict[str, Any]:

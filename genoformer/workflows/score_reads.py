@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from genoformer.errors import AlignmentError, DataError
+from genoformer.errors import AlignmentError, DataError, UsageError
 from genoformer.genome.calibration import CalibrationTables, QualityCounts
 from genoformer.genome.quality import mean_error_phred
 from genoformer.genome.read_errors import ErrorCounts, count_errors
@@ -120,6 +120,12 @@ class Truth:
             if self.molecules is not None:
                 truth = self.molecules.get(zmw_key(read.name.encode(), Path(path)))
             yield _Task(read, truth)
+
+
+def check_threads(threads: int | None) -> None:
+    """Raises UsageError for a number of threads below 1."""
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads is {threads}; expected at least 1")
 
 
 def _is_molecule(name: str) -> bool:

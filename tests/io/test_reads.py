@@ -17,6 +17,7 @@ from genoformer.io.reads import (
     partial_path,
     read_json,
     read_sequences,
+    whole_files,
     write_json,
 )
 from tests.bam_builder import EOF_BLOCK, Read, bgzf, write_bam
@@ -377,3 +378,27 @@ def test_real_fastq_equals_pysam(shared_data):
         expected = [(entry.name, entry.sequence.encode(), list(entry.get_quality_array())) for entry in file]
     assert len(expected) == 100
     assert as_plain(read_sequences(path)) == expected
+
+
+# Several files at once
+
+
+def test_whole_files_get_their_names_at_the_end(tmp_path):
+    paths = [str(tmp_path / name) for name in ("a", "b")]
+    with whole_files(paths) as files:
+        for path in paths:
+            files[path].write(path.encode())
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.partial", "b.partial"]
+    assert [(tmp_path / name).read_text() for name in ("a", "b")] == paths
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_whole_files_leave_nothing_behind_a_failure(tmp_path):
+    with pytest.raises(KeyError), whole_files([str(tmp_path / "a")]):
+        raise KeyError
+    with (
+        pytest.raises(OutputError, match=r"none/b\.partial: cannot be written: No such file"),
+        whole_files([str(tmp_path / "a"), str(tmp_path / "none" / "b")]),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,7 @@ import numpy as np
 import pysam
 import pytest
 
-from genoformer.errors import AlignmentError, DataError, UsageError
+from genoformer.errors import AlignmentError, DataError, OutputError, UsageError
 from genoformer.genome.alphabet import reverse_complement
 from genoformer.workflows.assess import AssessOptions, assess
 from tests.assess_inputs import miscalibrated_reads, random_letters, real_truth, write_truth
@@ -213,6 +213,12 @@ def test_truths_of_one_molecule_twice(tmp_path, files):
     twice = write_truth(tmp_path / "twice.fa", [(f"m/1/{name}", TRUTH.encode()) for name in ("truth", "other")])
     with pytest.raises(DataError, match=r"'m/1/other' is the second truth of m/1"):
         run(tmp_path, files[0], files[1], twice)
+
+
+def test_an_output_that_cannot_be_written_shows_first(tmp_path, files):
+    with pytest.raises(OutputError, match=r"none/out\.json\.partial: cannot be written: No such file or directory"):
+        run(tmp_path, files[0], "draft that is never opened", files[2], "out.tsv", "none/out.json")
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_an_empty_file(tmp_path, files):
