@@ -1,109 +1,24 @@
-"""`genoformer consensus`: align, correct, assess, calibrate, join, filter and simulate reads; examples for training."""
+"""`genoformer consensus`: draft, align, correct, assess, calibrate, join, filter and simulate; examples and training."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from genoformer.cli.consensus_align import ALIGN_HELP, align
 from genoformer.cli.consensus_assess import ASSESS_HELP, CALIBRATE_HELP, assess, calibrate
+from genoformer.cli.consensus_correct import CORRECT_HELP, OUTPUT_HELP, RUN_HELP, correct, describe, run
 from genoformer.cli.consensus_draft import DRAFT_HELP, draft
 from genoformer.cli.consensus_import import IMPORT_HELP, import_
 from genoformer.cli.consensus_train import TRAIN_HELP, train
-from genoformer.cli.terminal import Progress, parse_range, parse_shard, set_up_log
+from genoformer.cli.terminal import parse_range, parse_shard
 
 app = typer.Typer(help="Corrected consensus reads from PacBio subreads.", no_args_is_help=True)
 
-_OUTPUT_HELP = "File to write: .fastq, .fastq.gz (BGZF) or .bam; - for FASTQ on stdout."
-
-
-_CORRECT_HELP = (
-    "Correct CCS reads with their subreads.\n\n"
-    "Until the output is whole it is called OUTPUT.partial; beside it stands OUTPUT.summary.json with counts and "
-    "times.\n\n"
-    "The same flags give the same records on the same machine, whatever --threads, --batch-zmws, --shard and the order "
-    "of the CCS file; reads come in the order of the subreads file.\n\n"
-    "Subreads that are unmapped, secondary or supplementary are left out and counted. A molecule without subreads "
-    "fails: see --on-fail. CCS reads to which no record of the subreads file belongs are not part of the run. Subreads "
-    "without pw, ip or sn tags are an error, except for 'vote'. The exit code is 0 also where no read passes the "
-    "filters; the counts say so."
-)
-
-
-@app.command(help=_CORRECT_HELP)
-def correct(
-    subreads: Annotated[str, typer.Argument(help="BAM of subreads aligned to their CCS reads, ZMW by ZMW (actc).")],
-    ccs: Annotated[str, typer.Argument(help="BAM of the CCS reads, in any order.")],
-    output: Annotated[str, typer.Option("-o", "--output", help=_OUTPUT_HELP)],
-    model: Annotated[
-        str,
-        typer.Option("-m", "--model", help="A .safetensors model, or 'vote': a column vote that needs no weights."),
-    ] = "vote",
-    batch_size: Annotated[
-        int | None, typer.Option(help="Windows that the model takes at once. Default: 64 on CPU, 1024 on CUDA.")
-    ] = None,
-    batch_zmws: Annotated[int, typer.Option(help="Molecules read ahead of the model; bounds memory.")] = 8,
-    threads: Annotated[
-        int | None, typer.Option("-t", "--threads", help="CPU cores to use. Default: all that this process may use.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cuda where there is one, else cpu.")
-    ] = None,
-    precision: Annotated[
-        Literal["fp32", "bf16"],
-        typer.Option(help="Arithmetic of the model; bf16 is faster and calls a few other bases."),
-    ] = "fp32",
-    skip_windows_above: Annotated[
-        float, typer.Option(help="Keep the CCS where a window's mean-error Phred is above this; 0 corrects all.")
-    ] = 45,
-    min_quality: Annotated[float, typer.Option(help="Least predicted Phred of a read that is written.")] = 20,
-    min_length: Annotated[int, typer.Option(help="Least length of a read that is written.")] = 0,
-    max_base_quality: Annotated[int, typer.Option(help="Cap on base qualities, 1 to 93.")] = 93,
-    calibration: Annotated[
-        str | None,
-        typer.Option(
-            help="A .json file of 'calibrate'; or 'threshold,w,b': q -> w*q + b above the threshold; or 'skip'. "
-            "Default: the model's own."
-        ),
-    ] = None,
-    ccs_calibration: Annotated[
-        str | None, typer.Option(help="A line for bases copied from the CCS. Default: skip, or the file's table.")
-    ] = None,
-    ins_trim: Annotated[int, typer.Option(help="Remove longer insertions from subreads; 0 keeps all.")] = 5,
-    smart_windows: Annotated[
-        bool, typer.Option("--smart-windows", help="Take window lengths from the wl tag.")
-    ] = False,
-    limit: Annotated[int | None, typer.Option(help="Stop after this many ZMWs.")] = None,
-    shard: Annotated[
-        str | None, typer.Option(help="i/N: only the i-th of N parts of the ZMWs; 'join' puts them together.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run of the same kind ended.")] = False,
-    on_fail: Annotated[
-        Literal["drop", "ccs"],
-        typer.Option(help="A molecule that fails a filter, or has no subreads: 'drop' it, or write its 'ccs'."),
-    ] = "drop",
-    report: Annotated[str | None, typer.Option(help="TSV file to write with a row a molecule.")] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
-) -> None:
-    from genoformer.workflows.correct import correct as run
-    from genoformer.workflows.correct_options import CorrectOptions
-
-    options = CorrectOptions(
-        subreads=subreads, ccs=ccs, output=output, model=model, batch_size=batch_size, batch_zmws=batch_zmws,
-        threads=threads, device=device, precision=precision, skip_windows_above=skip_windows_above,
-        min_quality=min_quality, min_length=min_length, max_base_quality=max_base_quality, calibration=calibration,
-        ccs_calibration=ccs_calibration, ins_trim=ins_trim, smart_windows=smart_windows, limit=limit,
-        shard=None if shard is None else parse_shard(shard), resume=resume, on_fail=on_fail, report=report,
-    )  # fmt: skip
-    set_up_log(quiet)
-    with Progress(hidden=quiet) as progress:
-        summary = run(options, progress.update)
-    if not quiet:
-        typer.echo(_describe(summary), err=True)
-
-
+app.command(help=CORRECT_HELP)(correct)
+app.command(help=RUN_HELP)(run)
 app.command(help=ALIGN_HELP)(align)
 app.command(help=DRAFT_HELP)(draft)
 app.command(help=ASSESS_HELP)(assess)
@@ -129,7 +44,7 @@ def join(
     from genoformer.workflows.join import join_shards
 
     summary = join_shards(shards, output, report=report, shard_reports=shard_report or [])
-    typer.echo(_describe(summary), err=True)
+    typer.echo(describe(summary), err=True)
 
 
 _FILTER_HELP = (
@@ -142,7 +57,7 @@ _FILTER_HELP = (
 @app.command("filter", help=_FILTER_HELP)
 def filter_(
     reads: Annotated[str, typer.Argument(help="FASTQ, FASTQ.gz or BAM file with base qualities.")],
-    output: Annotated[str, typer.Option("-o", "--output", help=_OUTPUT_HELP)],
+    output: Annotated[str, typer.Option("-o", "--output", help=OUTPUT_HELP)],
     min_quality: Annotated[float, typer.Option(help="Least Phred of the mean error probability of a kept read.")],
 ) -> None:
     from genoformer.workflows.filter import filter_reads
@@ -223,16 +138,3 @@ def simulate(
         f"{summary.num_draft_errors:,} draft errors in {summary.num_truth_bases:,} bp",
         err=True,
     )
-
-
-def _describe(summary: dict[str, Any]) -> str:
-    counts = summary["counts"]
-    outcomes = ", ".join(f"{name} {count:,}" for name, count in counts["outcomes"].items() if count)
-    lines = [
-        f"{counts['molecules']:,} molecules ({outcomes or 'none'}); {counts['written']:,} reads written",
-        f"{counts['windows']:,} windows, {counts['windows_called']:,} corrected",
-    ]
-    seconds = summary.get("run", {}).get("seconds", {}).get("total")
-    if seconds:
-        lines[-1] += f" in {seconds:,.1f} s"
-    return "\n".join(f"genoformer: {line}" for line in lines)

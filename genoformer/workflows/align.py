@@ -180,7 +180,17 @@ def _tasks(subreads: BamReader, ccs: CcsTable, start: int | None, end: int | Non
 
 
 def align_zmw(task: ZmwTask) -> AlignedZmw:
-    """Aligns the subreads of a ZMW: what a worker process does.
+    """Aligns and compresses the subreads of a ZMW: what a worker process does.
+
+    Raises:
+        AlignmentError: a damaged record.
+    """
+    records, counts = aligned_records(task)
+    return AlignedZmw(bgzf_blocks(b"".join(records)), counts, task.next_offset)
+
+
+def aligned_records(task: ZmwTask) -> tuple[list[bytes], AlignCounts]:
+    """The aligned records of a ZMW, their length fields included, and what became of its subreads.
 
     Raises:
         AlignmentError: a damaged record.
@@ -188,7 +198,7 @@ def align_zmw(task: ZmwTask) -> AlignedZmw:
     counts = AlignCounts(zmws=1, subreads=task.num_subreads)
     if not task.ccs:
         counts.zmws_without_ccs, counts.subreads_without_ccs = 1, task.num_subreads
-        return AlignedZmw(b"", counts, task.next_offset)
+        return [], counts
     references = [_Reference.of(index, raw, task.ccs_path) for index, raw in task.ccs]
     records = []
     for raw in task.subreads:
@@ -201,7 +211,7 @@ def align_zmw(task: ZmwTask) -> AlignedZmw:
         else:
             records.append(encode_aligned(record, raw, index, found))
     counts.aligned = len(records)
-    return AlignedZmw(bgzf_blocks(b"".join(records)), counts, task.next_offset)
+    return records, counts
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""`genoformer consensus correct`: CCS reads corrected with their subreads, from two BAM files to FASTQ or BAM.
+"""`genoformer consensus correct` and `run`: CCS reads corrected with their subreads, from BAM files to FASTQ or BAM.
+
+`correct` takes CCS reads and subreads aligned to them. `run` takes raw subreads alone: the processes that prepare
+windows draft the CCS reads and align the subreads to them first, with no file in between.
 
 Reading, pileups, model and writing overlap; memory is bounded by the molecules in flight. Output order is the order of
 the subreads file.
@@ -6,6 +9,7 @@ the subreads file.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
@@ -25,9 +29,10 @@ from genoformer.genome.quality import Calibration
 from genoformer.io.bam import BamReader
 from genoformer.io.reads import header_with_program, output_format, partial_path, read_json
 from genoformer.io.shards import shard_range
-from genoformer.io.subreads import CcsFinder, RawMolecule, iterate_molecules
 from genoformer.workflows.calibration import AppliedCalibration, choose_calibration, is_calibration_file
 from genoformer.workflows.correct_options import CorrectOptions
+from genoformer.workflows.draft import drafting_versions
+from genoformer.workflows.molecule_source import MoleculeSource, open_molecules
 from genoformer.workflows.output import CorrectedOutput, differing_keys, summary_path
 from genoformer.workflows.pipeline import StageSeconds, WindowBatches, prepared_molecules
 from genoformer.workflows.predictor import Predictor, load_predictor
@@ -43,6 +48,8 @@ _END_BYTES = 1 << 16
 def correct(options: CorrectOptions, on_progress: Callable[[int, float], None] | None = None) -> dict[str, Any]:
     """Corrects all CCS reads of a file, or of one shard of it; returns the summary.
 
+    Without a file of CCS reads the subreads are raw, and drafts of them are corrected.
+
     Args:
         on_progress: called with the number of molecules done and the part of the input read.
     Raises:
@@ -51,7 +58,8 @@ def correct(options: CorrectOptions, on_progress: Callable[[int, float], None] |
     """
     began = time.perf_counter()
     options.check()
-    with BamReader(options.subreads) as subreads, CcsFinder(options.ccs) as ccs:
+    drafted_by = "" if options.ccs else f", drafts by {drafting_versions()}"
+    with open_molecules(options.subreads, options.ccs, options.draft) as source:
         predictor = load_predictor(options)
         calibration = choose_calibration(
             options.calibration, options.ccs_calibration, predictor.config.calibration, predictor.digest
@@ -67,16 +75,16 @@ def correct(options: CorrectOptions, on_progress: Callable[[int, float], None] |
         identity = run_identity(options, predictor, calibration)
         if options.resume and (done := _finished_summary(options, identity)) is not None:
             return done
-        header = header_with_program(
-            ccs.header.text, __version__, _command(options, predictor), f"model {predictor.digest}"
-        )
+        made_by = f"model {predictor.digest}{drafted_by}"
+        header = header_with_program(source.header_text, __version__, _command(options, predictor), made_by)
         output = CorrectedOutput(options.output, header, identity, options.report, options.resume)
         seconds = StageSeconds()
         streaming_began = time.perf_counter()
         try:
-            molecules = _raw_molecules(options, subreads, ccs, output)
-            writer = _MoleculeWriter(options.on_fail, settings, output, seconds, _progress(on_progress, subreads))
-            _run(options, predictor, molecules, writer)
+            writer = _MoleculeWriter(
+                options.on_fail, settings, output, seconds, _progress(on_progress, source.subreads)
+            )
+            _run(options, predictor, source, writer)
         except BaseException:
             output.abandon()
             raise
@@ -95,24 +103,22 @@ def _progress(
     return report
 
 
-def _raw_molecules(
-    options: CorrectOptions, subreads: BamReader, ccs: CcsFinder, output: CorrectedOutput
-) -> Iterator[RawMolecule]:
-    """Molecules of this run that are not yet written."""
-    start, end = shard_range(subreads, options.shard) if options.shard else (None, None)
+def _unwritten_items(options: CorrectOptions, source: MoleculeSource, output: CorrectedOutput) -> Iterator[Any]:
+    """What this run has still to prepare."""
+    start, end = shard_range(source.subreads, options.shard) if options.shard else (None, None)
     if output.next_offset is not None:
         start = output.next_offset
-    molecules = iterate_molecules(subreads, ccs, start, end)
-    return molecules if options.limit is None else _first_zmws(molecules, options.limit - output.counts.zmws)
+    items = source.items(start, end)
+    return items if options.limit is None else _first_zmws(items, options.limit - output.counts.zmws)
 
 
-def _first_zmws(molecules: Iterator[RawMolecule], num_zmws: int) -> Iterator[RawMolecule]:
+def _first_zmws(items: Iterator[Any], num_zmws: int) -> Iterator[Any]:
     while num_zmws > 0:
-        molecule = next(molecules, None)
-        if molecule is None:
+        item = next(items, None)
+        if item is None:
             return
-        yield molecule
-        num_zmws -= molecule.next_offset is not None
+        yield item
+        num_zmws -= item.next_offset is not None
 
 
 @dataclass
@@ -136,7 +142,7 @@ class _MoleculeWriter:
         read = None
         if stitched.outcome is Outcome.SUCCESS:
             read = corrected_read(molecule, stitched)
-        elif self.on_fail == "ccs":
+        elif self.on_fail == "ccs" and stitched.outcome is not Outcome.NO_DRAFT:
             read = ccs_read(molecule, self.settings)
         self.output.add(molecule, stitched, read)
         self._is_broken = False
@@ -144,15 +150,14 @@ class _MoleculeWriter:
         self.on_progress(self.output.counts.molecules, molecule.next_offset)
 
 
-def _run(
-    options: CorrectOptions, predictor: Predictor, molecules: Iterator[RawMolecule], writer: _MoleculeWriter
-) -> None:
+def _run(options: CorrectOptions, predictor: Predictor, source: MoleculeSource, writer: _MoleculeWriter) -> None:
     """Takes the molecules through preparation, model and writer, which work at the same time."""
     config, seconds = predictor.config, writer.seconds
     shape = (predictor.batch_size, config.num_rows, config.window_length)
     batches = WindowBatches(predictor.predict or _no_model, shape, seconds)
-    settings = _prepare_settings(options, predictor)
-    prepared = prepared_molecules(molecules, settings, predictor.num_workers, options.batch_zmws, seconds)
+    prepare = functools.partial(source.prepare, settings=_prepare_settings(options, predictor))
+    items = _unwritten_items(options, source, writer.output)
+    prepared = prepared_molecules(items, prepare, predictor.num_workers, options.batch_zmws, seconds)
     with ThreadPoolExecutor(1, thread_name_prefix="writer") as thread:
         unwritten: deque[Future[None]] = deque()
         try:
@@ -170,7 +175,7 @@ def _run(
 def _prepare_settings(options: CorrectOptions, predictor: Predictor) -> PrepareSettings:
     return PrepareSettings(
         Path(options.subreads),
-        Path(options.ccs),
+        Path(options.ccs or options.subreads),
         predictor.config,
         use_vote=predictor.predict is None,
         skip_above=options.skip_windows_above,
@@ -189,7 +194,7 @@ def run_identity(options: CorrectOptions, predictor: Predictor, calibration: App
         "version": __version__,
         "model": predictor.digest,
         "subreads": _file_identity(options.subreads),
-        "ccs": _file_identity(options.ccs),
+        "ccs": _file_identity(options.ccs) if options.ccs else _drafts(options),
         "format": output_format(options.output),
         "device": predictor.device.split(":")[0],
         "batch_size": None if predictor.on_cpu else predictor.batch_size,  # on a CPU it changes no bit
@@ -206,6 +211,10 @@ def run_identity(options: CorrectOptions, predictor: Predictor, calibration: App
         "report": options.report is not None,
         "shard": list(options.shard or (1, 1)),
     }
+
+
+def _drafts(options: CorrectOptions) -> str:
+    return " ".join(["drafts", *options.draft.flags(), "by", drafting_versions()])
 
 
 def _file_identity(path: str) -> str:
@@ -241,7 +250,10 @@ def _finished_summary(options: CorrectOptions, identity: dict[str, Any]) -> dict
 
 def _command(options: CorrectOptions, predictor: Predictor) -> str:
     """The command line for @PG: without folders, and without flags that cannot change a record."""
-    words = ["genoformer consensus correct", Path(options.subreads).name, Path(options.ccs).name]
+    if options.ccs:
+        words = ["genoformer consensus correct", Path(options.subreads).name, Path(options.ccs).name]
+    else:
+        words = ["genoformer consensus run", Path(options.subreads).name, *options.draft.flags()]
     words += ["--model", Path(options.model).name]
     defaults = CorrectOptions("", "", "")
     for flag in ("batch_size", "device", "precision", "skip_windows_above", "min_quality", "min_length",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ from genoformer.errors import UsageError
 from genoformer.genome.quality import MAX_FASTQ_QUALITY
 from genoformer.io.reads import STDOUT, output_format
 from genoformer.workflows.calibration import is_calibration_file
+from genoformer.workflows.draft_zmw import DraftSettings
 
 VOTE = "vote"
 ON_FAIL = ("drop", "ccs")
@@ -21,12 +22,12 @@ PRECISIONS = ("fp32", "bf16")
 class CorrectOptions:
     """What to correct and how; the command line's options of the same names.
 
-    `shard` is (i, n) with 1 <= i <= n. None for `batch_size`, `threads`, `device`, `calibration`: chosen from the
-    machine or the model.
+    `ccs` None: the subreads are raw, and drafts are made of them as `draft` says. `shard` is (i, n) with 1 <= i <= n.
+    None for `batch_size`, `threads`, `device`, `calibration`: chosen from the machine or the model.
     """
 
     subreads: str
-    ccs: str
+    ccs: str | None
     output: str
     model: str = VOTE
     batch_size: int | None = None
@@ -47,10 +48,13 @@ class CorrectOptions:
     resume: bool = False
     on_fail: Literal["drop", "ccs"] = "drop"
     report: str | None = None
+    draft: DraftSettings = field(default_factory=DraftSettings)
 
     def check(self) -> None:
         """Raises UsageError on the first option that cannot work."""
         output_format(self.output)
+        if self.ccs is None:
+            self.draft.check()
         if self.resume and self.output == STDOUT:
             raise UsageError("--resume needs an output file; stdout cannot be continued")
         _check_range("--max-base-quality", self.max_base_quality, 1, MAX_FASTQ_QUALITY)
@@ -73,7 +77,7 @@ class CorrectOptions:
             *(f"{self.output}{suffix}" for suffix in (".partial", ".summary.json", ".journal.json")),
         ]
         written += [self.report, f"{self.report}.partial"] if self.report else []
-        read = [self.subreads, self.ccs]
+        read = [self.subreads, *([self.ccs] if self.ccs else [])]
         if self.calibration is not None and is_calibration_file(self.calibration):
             read.append(self.calibration)
         paths = [Path(path).resolve() for path in (*read, *written)]

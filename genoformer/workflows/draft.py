@@ -94,6 +94,11 @@ class DraftTask:
     settings: DraftSettings
     next_offset: int
 
+    @property
+    def zmw(self) -> int:
+        """Hole number."""
+        return int(self.key.rsplit("/", 1)[1])
+
 
 @dataclass(frozen=True)
 class DraftedZmw:
@@ -216,5 +221,5 @@ def _record(task: DraftTask, drafted: Draft, subreads: list[RawSubread]) -> byte
     tags: list[tuple[str, str, Any]] = [("RG", "Z", task.read_group)] if task.read_group else []
     tags += [("ec", "f", drafted.effective_coverage), ("np", "i", drafted.num_passes), ("rq", "f", rq)]
     tags += [("sn", "B", subreads[0].sn)] if subreads[0].sn.any() else []
-    tags += [("zm", "i", int(task.key.rsplit("/", 1)[1]))]
+    tags += [("zm", "i", task.zmw)]
     return encode_unmapped(f"{task.key}/ccs", drafted.sequence, drafted.quals, tags)[LENGTH_FIELD_BYTES:]

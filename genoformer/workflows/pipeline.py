@@ -7,17 +7,18 @@ batch. Batches have a fixed shape, so what a batch is filled with does not chang
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 
-from genoformer.io.subreads import RawMolecule
 from genoformer.workflows.ordered_map import ordered_map
-from genoformer.workflows.prepare import Calls, PreparedMolecule, PrepareSettings, prepare_molecule
+from genoformer.workflows.prepare import Calls, PreparedMolecule
+
+T = TypeVar("T")
 
 _MAX_PENDING = 256  # molecules, most without windows for the model, that wait for a batch to fill
 
@@ -35,15 +36,20 @@ class StageSeconds:
 
 
 def prepared_molecules(
-    raw: Iterator[RawMolecule], settings: PrepareSettings, num_workers: int, max_waiting: int, seconds: StageSeconds
+    items: Iterator[T],
+    prepare: Callable[[T], PreparedMolecule],
+    num_workers: int,
+    max_waiting: int,
+    seconds: StageSeconds,
 ) -> Generator[PreparedMolecule, None, None]:
     """Prepared molecules in input order; reading and preparing run ahead by at most `max_waiting` molecules.
 
+    Args:
+        prepare: picklable, as the items are.
     Raises:
         GenoformerError: from reading or preparing, or a worker process that died.
     """
-    prepare = functools.partial(prepare_molecule, settings=settings)
-    with contextlib.closing(ordered_map(prepare, _timed(raw, seconds), num_workers, max_waiting)) as prepared:
+    with contextlib.closing(ordered_map(prepare, _timed(items, seconds), num_workers, max_waiting)) as prepared:
         while True:
             began = time.perf_counter()
             molecule = next(prepared, None)
@@ -54,14 +60,14 @@ def prepared_molecules(
             yield molecule
 
 
-def _timed(raw: Iterator[RawMolecule], seconds: StageSeconds) -> Iterator[RawMolecule]:
+def _timed(items: Iterator[T], seconds: StageSeconds) -> Iterator[T]:
     while True:
         began = time.perf_counter()
-        molecule = next(raw, None)
+        item = next(items, None)
         seconds.read += time.perf_counter() - began
-        if molecule is None:
+        if item is None:
             return
-        yield molecule
+        yield item
 
 
 @dataclass

@@ -86,8 +86,15 @@ def _load_trained(options: CorrectOptions, threads: int) -> Predictor:
         digest=f"sha256:{model_hash(options.model)}",
         device=str(device),
         batch_size=options.batch_size or (CPU_BATCH if on_cpu else GPU_BATCH),
-        num_workers=min(1, threads - 1) if on_cpu else max(1, threads - _SPARE_CORES),
+        num_workers=_num_workers(threads, on_cpu, drafts=options.ccs is None),
     )
+
+
+def _num_workers(threads: int, on_cpu: bool, drafts: bool) -> int:
+    """Pileups of a CPU's model take one process at most; drafts of molecules about as long as the model."""
+    if not on_cpu:
+        return max(1, threads - _SPARE_CORES)
+    return threads // 2 if drafts else min(1, threads - 1)
 
 
 def _device(name: str | None) -> torch.device:

@@ -27,6 +27,7 @@ class Outcome(StrEnum):
     """What became of a molecule."""
 
     SUCCESS = "success"
+    NO_DRAFT = "no_draft"
     NO_SUBREADS = "no_subreads"
     ONLY_GAPS = "only_gaps"
     FAILED_QUALITY = "failed_quality_filter"
@@ -65,6 +66,8 @@ def stitch(molecule: PreparedMolecule, calls: Calls, settings: StitchSettings) -
     Args:
         calls: [m, L], in the order of the windows that `molecule.is_called` marks.
     """
+    if not molecule.ccs.sequence:
+        return Stitched(b"", np.zeros(0, np.uint8), np.zeros(0, dtype=bool), 0.0, Outcome.NO_DRAFT)
     letters = _LETTERS[calls.codes]
     quals = called_quals(calls.error_prob, settings)
     ccs_letters = np.frombuffer(molecule.ccs.sequence, dtype=np.uint8)

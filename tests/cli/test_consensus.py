@@ -64,6 +64,7 @@ def test_quiet(inputs, tmp_path):
     assert error_line(result).startswith("output '")
 
 
+CORRECT, RUN = ("correct", "s.bam", "c.bam"), ("run", "s.bam")
 FLAGS = {
     "--model": ("a.safetensors", "a.safetensors"),
     "--batch-size": ("3", 3),
@@ -89,9 +90,9 @@ FLAGS = {
 
 @pytest.fixture
 def options_of(monkeypatch):
-    """Runs `correct` with flags up to the workflow; returns the options that arrive there."""
+    """Runs `correct`, or `run`, with flags up to the workflow; returns the options that arrive there."""
 
-    def arrive(*flags):
+    def arrive(*flags, inputs=CORRECT):
         seen = []
         counts = {"molecules": 0, "outcomes": {}, "written": 0, "windows": 0, "windows_called": 0}
         with monkeypatch.context() as patch:
@@ -100,7 +101,7 @@ def options_of(monkeypatch):
                 "correct",
                 lambda options, progress: seen.append(options) or {"counts": counts},
             )
-            assert invoke("correct", "s.bam", "c.bam", "-o", "o.bam", *flags).exit_code == 0
+            assert invoke(*inputs, "-o", "o.bam", *flags).exit_code == 0
         return dataclasses.asdict(seen[0])
 
     return arrive
@@ -108,17 +109,26 @@ def options_of(monkeypatch):
 
 def test_defaults_are_those_of_the_workflow(options_of):
     assert options_of() == dataclasses.asdict(CorrectOptions("s.bam", "c.bam", "o.bam"))
+    assert options_of(inputs=RUN) == dataclasses.asdict(CorrectOptions("s.bam", None, "o.bam"))
 
 
 def test_every_flag_arrives(options_of):
     names = {flag.removeprefix("--").replace("-", "_") for flag in FLAGS}
-    assert names == {field.name for field in dataclasses.fields(CorrectOptions)} - {"subreads", "ccs", "output"}
-    defaults = options_of()
-    for flag, (text, value) in FLAGS.items():
-        name = flag.removeprefix("--").replace("-", "_")
-        found = options_of(*[flag] + [text] * (text is not None))
-        assert found == {**defaults, name: value}
-        assert value != defaults[name]
+    all_names = {field.name for field in dataclasses.fields(CorrectOptions)}
+    assert names == all_names - {"subreads", "ccs", "output", "draft"}
+    for inputs, flags in ((CORRECT, set(FLAGS)), (RUN, set(FLAGS) - {"--smart-windows"})):  # drafts have no tag wl
+        defaults = options_of(inputs=inputs)
+        for flag in flags:
+            text, value = FLAGS[flag]
+            name = flag.removeprefix("--").replace("-", "_")
+            found = options_of(*[flag] + [text] * (text is not None), inputs=inputs)
+            assert found == {**defaults, name: value}
+            assert value != defaults[name]
+
+
+def test_flags_of_drafts_arrive(options_of):
+    found = options_of("--min-passes", "1", "--max-passes", "20", "--max-length", "9000", inputs=RUN)
+    assert found["draft"] == {"min_passes": 1, "max_passes": 20, "max_length": 9000}
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,7 @@ def test_counts_add_up(path):
         "windows_empty": 0,
         "outcomes": {
             "success": 1,
+            "no_draft": 0,
             "no_subreads": 0,
             "only_gaps": 1,
             "failed_quality_filter": 1,

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import multiprocessing
 import os
 import queue
@@ -11,9 +12,8 @@ from genoformer.config import ConsensusConfig
 from genoformer.errors import AlignmentError, GenoformerError
 from genoformer.io.bam import BamReader
 from genoformer.io.subreads import CcsFinder, iterate_molecules
-from genoformer.workflows import pipeline
 from genoformer.workflows.pipeline import StageSeconds, WindowBatches, prepared_molecules
-from genoformer.workflows.prepare import Calls, PrepareSettings
+from genoformer.workflows.prepare import Calls, PrepareSettings, prepare_molecule
 from tests.correct_inputs import as_molecule, simulate_molecules, write_inputs
 
 NUM_ROWS, LENGTH = 3, 4
@@ -35,8 +35,9 @@ def raw_molecules(inputs):
 
 
 @pytest.fixture
-def settings(inputs):
-    return PrepareSettings(inputs.subreads, inputs.ccs, ConsensusConfig(), False, 45, 5, False)
+def prepare(inputs):
+    settings = PrepareSettings(inputs.subreads, inputs.ccs, ConsensusConfig(), False, 45, 5, False)
+    return functools.partial(prepare_molecule, settings=settings)
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +64,7 @@ def in_time(function, seconds=30):
     return result
 
 
-def exit_worker(raw, settings):
+def exit_worker(raw):
     os._exit(3)
 
 
@@ -71,16 +72,16 @@ def exit_worker(raw, settings):
 
 
 @pytest.mark.parametrize(("num_workers", "max_waiting"), [(0, 1), (0, 3), (0, 100), (1, 1), (1, 100), (2, 3)])
-def test_molecules_come_in_the_order_of_the_input(raw_molecules, settings, num_workers, max_waiting):
+def test_molecules_come_in_the_order_of_the_input(raw_molecules, prepare, num_workers, max_waiting):
     seconds = StageSeconds()
-    found = list(prepared_molecules(iter(raw_molecules), settings, num_workers, max_waiting, seconds))
+    found = list(prepared_molecules(iter(raw_molecules), prepare, num_workers, max_waiting, seconds))
     assert [molecule.ccs.name for molecule in found] == [raw.name for raw in raw_molecules]
     assert all(molecule.rows.shape[1:] == (85, 100) for molecule in found)
     assert seconds.pileup == pytest.approx(sum(molecule.seconds for molecule in found))
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_an_error_of_the_reader_comes_after_the_molecules_before_it(raw_molecules, settings, num_workers):
+def test_an_error_of_the_reader_comes_after_the_molecules_before_it(raw_molecules, prepare, num_workers):
     def failing():
         yield from raw_molecules[:3]
         raise StrangeError("in the reader")
@@ -88,7 +89,7 @@ def test_an_error_of_the_reader_comes_after_the_molecules_before_it(raw_molecule
     names = []
 
     def take():
-        for molecule in prepared_molecules(failing(), settings, num_workers, 8, StageSeconds()):
+        for molecule in prepared_molecules(failing(), prepare, num_workers, 8, StageSeconds()):
             names.append(molecule.ccs.name)
 
     with pytest.raises(StrangeError, match="in the reader"):
@@ -97,23 +98,22 @@ def test_an_error_of_the_reader_comes_after_the_molecules_before_it(raw_molecule
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_an_error_of_a_worker_is_that_error(raw_molecules, settings, num_workers):
+def test_an_error_of_a_worker_is_that_error(raw_molecules, prepare, num_workers):
     bad = dataclasses.replace(raw_molecules[2], ccs=raw_molecules[2].ccs[:40])
     raw = iter([*raw_molecules[:2], bad, *raw_molecules[3:]])
     with pytest.raises(AlignmentError, match=r"ccs.bam: record .* is shorter than its own fields"):
-        in_time(lambda: list(prepared_molecules(raw, settings, num_workers, 8, StageSeconds())))
+        in_time(lambda: list(prepared_molecules(raw, prepare, num_workers, 8, StageSeconds())))
 
 
-def test_a_worker_that_dies_is_named(raw_molecules, settings, monkeypatch):
-    monkeypatch.setattr(pipeline, "prepare_molecule", exit_worker)
+def test_a_worker_that_dies_is_named(raw_molecules):
     with pytest.raises(GenoformerError) as error:
-        in_time(lambda: list(prepared_molecules(iter(raw_molecules), settings, 1, 2, StageSeconds())))
+        in_time(lambda: list(prepared_molecules(iter(raw_molecules), exit_worker, 1, 2, StageSeconds())))
     assert str(error.value) == "a worker process died; is there enough memory? Lower --batch-zmws or --threads"
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_who_takes_no_more_leaves_nothing_running(raw_molecules, settings, num_workers):
-    prepared = prepared_molecules(iter(raw_molecules), settings, num_workers, 2, StageSeconds())
+def test_who_takes_no_more_leaves_nothing_running(raw_molecules, prepare, num_workers):
+    prepared = prepared_molecules(iter(raw_molecules), prepare, num_workers, 2, StageSeconds())
     next(prepared)
     in_time(prepared.close)  # the fixture looks for threads and processes
 
@@ -202,14 +202,14 @@ def test_molecules_without_windows_do_not_pile_up_behind_one_that_waits():
     assert most <= 300
 
 
-def test_an_error_of_the_model_is_that_error_and_stops_the_reader(raw_molecules, settings):
+def test_an_error_of_the_model_is_that_error_and_stops_the_reader(raw_molecules, prepare):
     def fail(rows):
         raise StrangeError("in the model")
 
     batches = WindowBatches(fail, (2, 85, 100), StageSeconds())
 
     def run():
-        prepared = prepared_molecules(iter(raw_molecules), settings, 0, 2, StageSeconds())
+        prepared = prepared_molecules(iter(raw_molecules), prepare, 0, 2, StageSeconds())
         try:
             list(batches.called(prepared))
         finally:

@@ -134,6 +134,12 @@ def test_a_molecule_without_subreads_is_named_so():
     assert stitched.outcome is Outcome.NO_SUBREADS
 
 
+def test_a_molecule_without_a_draft():
+    molecule = as_molecule("", (), ccs_range=[], is_called=[], num_subreads=0)
+    stitched = stitch(molecule, as_calls(quals=[]), as_settings())
+    assert (stitched.sequence, stitched.outcome) == (b"", Outcome.NO_DRAFT)
+
+
 def test_tables_follow_the_lines_and_the_cap_follows_the_tables():
     rows = np.tile(np.arange(94.0), (2, 1))
     rows[0, 30:], rows[1, 30:] = 50.4, 60.0
