@@ -1,5 +1,5 @@
 """Speed of the consensus model: `prepare_for_inference` against plain PyTorch, and both against the fastest matrix
-product that this machine has; with --training, forward and backward instead.
+product that this machine has. Training steps are timed by `bench_train.py`.
 
 The baseline is `ConsensusTransformer` with every linear map by PyTorch, float32. A product's rate is the best median
 over the shapes and libraries below, measured in turns with the models. GFLOP/s count the linear maps and the pairs of
@@ -33,7 +33,6 @@ from genoformer.nn.linear import FrozenLinear, Linear, onednn_refusal
 MODELS = {"6 layers, ReZero": ConsensusConfig(), "5 layers, pre-norm": ConsensusConfig(num_layers=5, rezero=False)}
 PRODUCT_SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 PRODUCTS_A_CALL = 4
-TRAINING_BATCH = 64
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -155,38 +154,6 @@ def measure(
     return found
 
 
-def measure_training(device: str, repeats: int) -> list[dict[str, object]]:
-    """Rows of forward and backward of the 6-layer model without dropout, in one piece and in smaller ones."""
-    name, config = next(iter(MODELS.items()))
-    config = config.model_copy(update=dict.fromkeys(("attention_dropout", "relu_dropout", "residual_dropout"), 0.0))
-    rows = torch.from_numpy(simulated_rows(config, TRAINING_BATCH)).to(device)
-    models = {"plain PyTorch": use_plain_linear(random_model(config)), "auto": random_model(config)}
-
-    def step(model: ConsensusTransformer, piece: int) -> None:
-        model.zero_grad()
-        for windows in rows.split(piece):
-            model(windows).square().mean().backward()
-
-    cases = {
-        f"{path}, {piece}": (path, piece, functools.partial(step, model.to(device).train(), piece))
-        for path, model in models.items()
-        for piece in (TRAINING_BATCH, TRAINING_BATCH // 2)
-    }
-    timings = time_in_turns({key: case[2] for key, case in cases.items()}, repeats=repeats, warmup=1, device=device)
-    return [
-        {
-            "model": f"{name}, forward and backward in pieces of {piece}",
-            "path": path,
-            "precision": "fp32",
-            "batch_size": TRAINING_BATCH,
-            **timings[key].rates(TRAINING_BATCH, "windows_per_s"),
-            "speedup": f"{timings[next(iter(cases))].median_s / timings[key].median_s:.2f}",
-            "repeats": repeats,
-        }
-        for key, (path, piece, _) in cases.items()
-    ]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
@@ -195,15 +162,14 @@ def main() -> None:
         "--batch-sizes", nargs="+", type=int, help="windows a call; default 32 64 256, on a GPU 256 2048"
     )
     parser.add_argument("--model", type=Path, help="a trained model instead of the random ones")
-    parser.add_argument("--training", action="store_true", help="time forward and backward instead")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--out", type=Path, default=RESULTS / "consensus_model.csv")
     options = parser.parse_args()
     models = {name: random_model(config) for name, config in MODELS.items()}
     if options.model is not None:
         models = {options.model.name: load_model(options.model)}
-    rows = measure_training(options.device, options.repeats) if options.training else []
-    for name, model in {} if options.training else models.items():
+    rows = []
+    for name, model in models.items():
         for batch_size in options.batch_sizes or ([32, 64, 256] if options.device == "cpu" else [256, 2048]):
             rows += measure(name, model, batch_size, options.precision, options.device, options.repeats)
     print_table(rows)

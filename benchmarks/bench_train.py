@@ -1,8 +1,12 @@
-"""What limits training a consensus model: windows a second of the loader alone.
+"""What limits training a consensus model: windows a second of the loader alone, and of training steps.
 
 Windows are those of the example reads and, where they lie beside the checkout, of ten real ZMWs, repeated to shards
 that are read in random order from the page cache. `ours` is what training reads from; `h5py` is the same shards through
 HDF5's own read path. CPU time is that of the reading and the main process together, start of the processes included.
+
+A step is the forward pass, the alignment loss, the backward pass and the optimizer's update of a configuration that
+ships, in the precision named, without dropout. `share_of_product` is the rate of its matrix products (three times the
+forward pass's) over that of the fastest matrix product of this machine, measured in turns.
 """
 
 from __future__ import annotations
@@ -11,24 +15,32 @@ import argparse
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
 
+from benchmarks.bench_consensus_model import DTYPES, best_product, products, random_model, simulated_rows, window_gflop
 from benchmarks.bench_pileup import CONFIG, INPUTS, cut, decode, pile_up, read
-from benchmarks.record import RESULTS, Timing, print_table, write_rows
+from benchmarks.record import RESULTS, Timing, print_table, time_in_turns, write_rows
 from genoformer.datasets.consensus import ConsensusDataset
 from genoformer.datasets.loader import Batch, Draws, ExampleSource, Loader
 from genoformer.io.examples import Examples, ExampleWriter
+from genoformer.models.consensus import Precision
+from genoformer.training.config import load_toml
+from genoformer.training.consensus import ConsensusTask, ConsensusTrainConfig
+from genoformer.training.optimizer import build_optimizer, set_learning_rate_
 
 NUM_SHARDS = 4
 BATCH_SIZE = 64
 NUM_WORKERS = (0, 1, 2)
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+WITHOUT_DROPOUT = [f"model.{name}_dropout=0" for name in ("attention", "relu", "residual")]
 
 
 class H5pySource(ConsensusDataset):
@@ -127,20 +139,81 @@ def loader_rows(name: str, reads: Path, num_windows: int, repeats: int) -> list[
     ]
 
 
+def training_step(task: ConsensusTask, batch: Batch, precision: Precision, device: str) -> Callable[[], None]:
+    """A call that takes one step of the task's optimizer."""
+    optimizer = build_optimizer(task.model, task.config.optimizer)
+    set_learning_rate_(optimizer, 1e-6)
+
+    def step() -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            loss = task.loss(batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def step_rows(name: str, batch_sizes: list[int], device: str, repeats: int) -> list[dict[str, object]]:
+    """A row for each precision and batch size of one configuration."""
+    config = load_toml(ConsensusTrainConfig, CONFIGS / f"{name}.toml", WITHOUT_DROPOUT)
+    calls: dict[str, Callable[[], object]] = {}
+    for precision in DTYPES:
+        calls |= products(precision, device)
+        for batch_size in batch_sizes:
+            rows = torch.from_numpy(simulated_rows(config.model, batch_size)).to(device)
+            batch = {"rows": rows, "labels": rows[:, 4 * config.model.max_passes].to(torch.uint8)}
+            task = ConsensusTask(random_model(config.model).to(device).train(), config)
+            calls[f"{precision} {batch_size}"] = training_step(task, batch, precision, device)
+    timings = time_in_turns(calls, repeats=repeats, warmup=1, device=device)
+    found: list[dict[str, object]] = []
+    for precision, batch_size in product(DTYPES, batch_sizes):
+        timing = timings[f"{precision} {batch_size}"]
+        best, best_rate = best_product(timings, precision)
+        rate = 3 * window_gflop(config.model) * batch_size / timing.median_s
+        found.append(
+            {
+                "config": name,
+                "precision": precision,
+                "batch": batch_size,
+                **timing.rates(batch_size, "windows_per_s"),
+                "gflop_per_s": f"{rate:.0f}",
+                "best_product": best,
+                "best_product_gflop_per_s": f"{best_rate:.0f}",
+                "share_of_product": f"{rate / best_rate:.3f}",
+                "repeats": repeats,
+            }
+        )
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="the loader uses the CPU either way")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="of the steps")
+    parser.add_argument("--only", choices=["loader", "step"])
+    parser.add_argument("--configs", nargs="+", default=["consensus_tiny", "consensus_base"])
+    parser.add_argument("--batch-sizes", nargs="+", type=int, help="default 32 64 256, on a GPU 256 2048")
     parser.add_argument("--windows", type=int, default=20_000, help="in each run")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=RESULTS / "train.csv")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for train.csv and train_step.csv")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    folders = {name: folder for name, folder in INPUTS.items() if (folder / "ccs.bam").is_file()}
-    rows = [
-        row for name, folder in folders.items() for row in loader_rows(name, folder, options.windows, options.repeats)
-    ]
-    print_table(rows)
-    write_rows(options.out, rows)
+    if options.only != "loader":
+        batch_sizes = options.batch_sizes or ([32, 64, 256] if options.device == "cpu" else [256, 2048])
+        steps = [
+            row for name in options.configs for row in step_rows(name, batch_sizes, options.device, options.repeats)
+        ]
+        print_table(steps)
+        write_rows(options.out / "train_step.csv", steps, device=options.device)
+    if options.only != "step":
+        torch.set_num_threads(1)
+        folders = {name: folder for name, folder in INPUTS.items() if (folder / "ccs.bam").is_file()}
+        reads = [
+            row
+            for name, folder in folders.items()
+            for row in loader_rows(name, folder, options.windows, options.repeats)
+        ]
+        print_table(reads)
+        write_rows(options.out / "train.csv", reads)
 
 
 if __name__ == "__main__":
