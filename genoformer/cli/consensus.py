@@ -1,4 +1,4 @@
-"""`genoformer consensus`: draft, align, correct, assess, calibrate, join, filter and simulate; examples and training."""
+"""`genoformer consensus`: draft, align, correct, assess, calibrate, join, filter and simulate; training."""
 
 from __future__ import annotations
 
