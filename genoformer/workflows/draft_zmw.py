@@ -117,7 +117,7 @@ def _partial_order_template(passes: Sequence[RawSubread]) -> bytes:
         whole = max(whole, found, key=len)
         if 2 * len(whole) > min(len(passes), MAX_PARTIAL_ORDER_PASSES):
             break
-    return partial_order_consensus(whole) if len(whole) > 1 else whole[0]
+    return partial_order_consensus(whole)
 
 
 def _whole_passes(seed: bytes, passes: Sequence[RawSubread]) -> list[bytes]:
