@@ -12,8 +12,9 @@ from genoformer.cli.consensus_assess import ASSESS_HELP, CALIBRATE_HELP, assess,
 from genoformer.cli.consensus_correct import CORRECT_HELP, OUTPUT_HELP, RUN_HELP, correct, describe, run
 from genoformer.cli.consensus_draft import DRAFT_HELP, draft
 from genoformer.cli.consensus_import import IMPORT_HELP, import_
+from genoformer.cli.consensus_simulate import FIT_ERRORS_HELP, SIMULATE_HELP, fit_errors, simulate
 from genoformer.cli.consensus_train import TRAIN_HELP, train
-from genoformer.cli.terminal import parse_range, parse_shard
+from genoformer.cli.terminal import parse_shard
 
 app = typer.Typer(help="Corrected consensus reads from PacBio subreads.", no_args_is_help=True)
 
@@ -106,35 +107,5 @@ def examples(
 
 
 app.command("import", help=IMPORT_HELP)(import_)
-
-_SIMULATE_HELP = (
-    "Simulate subreads, draft consensus reads and their truth.\n\n"
-    "Error rates, pulse widths, inter-pulse durations and signal-to-noise follow real Sequel I subreads. Writes "
-    "subreads_to_ccs.bam, ccs.bam, truth.fasta and simulation.json into the folder, over files of these names. The "
-    "same options give the same bytes, and a ZMW does not depend on how many there are."
-)
-
-
-@app.command(help=_SIMULATE_HELP)
-def simulate(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")],
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")],
-    zmws: Annotated[int, typer.Option(help="Number of ZMWs.")] = 20,
-    passes: Annotated[str, typer.Option(help="Subreads a ZMW, least-most.")] = "3-12",
-    length: Annotated[str, typer.Option(help="Molecule length in bp, least-most.")] = "800-1500",
-    genome: Annotated[
-        Path | None, typer.Option(help="FASTA file to cut molecules from. Default: random molecules.")
-    ] = None,
-    movie: Annotated[str, typer.Option(help="Movie name of the reads.")] = "m00000_000000_000000",
-) -> None:
-    from genoformer.workflows.simulate import SimulateOptions
-    from genoformer.workflows.simulate import simulate as run
-
-    min_passes, max_passes = parse_range(passes, "--passes", "3-12")
-    min_length, max_length = parse_range(length, "--length", "800-1500")
-    summary = run(SimulateOptions(output, seed, zmws, min_passes, max_passes, min_length, max_length, genome, movie))
-    typer.echo(
-        f"{summary.num_zmws:,} ZMWs, {summary.num_subreads:,} subreads of {summary.num_subread_bases:,} bases, "
-        f"{summary.num_draft_errors:,} draft errors in {summary.num_truth_bases:,} bp",
-        err=True,
-    )
+app.command(help=SIMULATE_HELP)(simulate)
+app.command("fit-errors", help=FIT_ERRORS_HELP)(fit_errors)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 
 import typer
+
+_BASES = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(|bp|kb|mb|gb)", re.IGNORECASE)
+_UNITS = {"": 1, "bp": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
 
 
 def parse_range(text: str, flag: str, example: str) -> tuple[int, int]:
@@ -14,6 +18,16 @@ def parse_range(text: str, flag: str, example: str) -> tuple[int, int]:
     if not (dash and least.isdecimal() and most.isdecimal()):
         raise typer.BadParameter(f"'{text}'; expected least-most, for instance {example}", param_hint=flag)
     return int(least), int(most)
+
+
+def parse_bases(text: str, flag: str) -> int:
+    """A number of bases, such as 1500, 50kb or 2Mb."""
+    match = _BASES.fullmatch(text)
+    if match is None:
+        raise typer.BadParameter(
+            f"'{text}'; expected a number of bases, for instance 1500, 50kb or 2Mb", param_hint=flag
+        )
+    return round(float(match[1]) * _UNITS[match[2].lower()])
 
 
 def parse_shard(text: str) -> tuple[int, int]:

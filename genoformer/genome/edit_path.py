@@ -1,8 +1,6 @@
 """Alignments of least edit distance made ready for a pileup: gaps to the left, ends without noise.
 
-Vectorised over the gaps of a read: a 12 kb subread has about 1,400, and `GappedPair.left_align` goes through them one
-by one. Both give alignments that the other leaves as they are; `GappedPair` also pairs up insertions and deletions
-that touch, which a path of least edit distance has none of.
+Vectorised over the gaps of a read: a 12 kb subread has about 1,400.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genoformer.genome.gapped import CIGAR_DELETION, CIGAR_DIFFERENT, CIGAR_EQUAL, CIGAR_INSERTION
+from genoformer.genome.cigar import CIGAR_DELETION, CIGAR_DIFFERENT, CIGAR_EQUAL, CIGAR_INSERTION
 
 _CIGAR_TEXT = re.compile(r"(?:[1-9]\d{0,8}[=XID])*\Z")
 _ZERO, _NINE = ord("0"), ord("9")

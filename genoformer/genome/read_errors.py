@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genoformer.genome.gapped import CIGAR_DELETION, CIGAR_DIFFERENT, CIGAR_EQUAL, CIGAR_INSERTION
+from genoformer.genome.cigar import CIGAR_DELETION, CIGAR_DIFFERENT, CIGAR_EQUAL, CIGAR_INSERTION
 
 MAX_RUN = 10  # the class of runs of this length or longer
 NO_RUN = 0  # the class of inserted bases that differ from both their neighbours

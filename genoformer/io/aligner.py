@@ -24,8 +24,8 @@ import numpy as np
 
 from genoformer.errors import UsageError
 from genoformer.genome.alphabet import reverse_complement
+from genoformer.genome.cigar import CIGAR_DELETION, CIGAR_EQUAL, CIGAR_INSERTION
 from genoformer.genome.edit_path import LocalAlignment, parse_cigar, refine_alignment
-from genoformer.genome.gapped import CIGAR_DELETION, CIGAR_EQUAL, CIGAR_INSERTION
 
 PACKAGES = ("mappy", "edlib")
 MIN_SEARCHED_BASES = 50

@@ -41,7 +41,6 @@ FLAG_UNMAPPED, FLAG_REVERSE, FLAG_SECONDARY, FLAG_SUPPLEMENTARY = 0x4, 0x10, 0x1
 _CORE = struct.Struct("<iiBBHHHiiii")  # refID pos l_read_name mapq bin n_cigar flag l_seq next_refID next_pos tlen
 _TAG_SIZES = {"A": 1, "c": 1, "C": 1, "s": 2, "S": 2, "i": 4, "I": 4, "f": 4}
 _TAG_DTYPES = {"c": "i1", "C": "u1", "s": "<i2", "S": "<u2", "i": "<i4", "I": "<u4", "f": "<f4"}
-_ARRAY_TYPES = {"u": (b"I", "<u4"), "f": (b"f", "<f4")}  # by numpy's kind: letter and type of a B tag
 _LETTERS = np.frombuffer(BAM_LETTERS, dtype=np.uint8)
 _LETTER_PAIRS = np.stack([_LETTERS[np.arange(256) >> 4], _LETTERS[np.arange(256) & 15]], axis=1)  # [256, 2]
 _NOT_A_BASE, _MAX_READ_NAME_BYTES = 255, 254
@@ -384,7 +383,7 @@ def encode_unmapped(name: str, sequence: bytes, quals: np.ndarray, tags: list[tu
     Args:
         sequence: letters, [n].
         quals: Phred qualities, uint8 [n].
-        tags: (name, type, value) with type one of i, f, Z, or B for a numpy array, uint32 or float32.
+        tags: (name, type, value) with type i, f or Z, or B for a numpy array of uint8, uint32 or float32.
     Raises:
         AlignmentError: a name of more than 254 bytes, or a letter that BAM does not know.
     Source: SAM specification, section 4.2: flag 4, no position, bin 4680.
@@ -407,8 +406,8 @@ def encode_unmapped(name: str, sequence: bytes, quals: np.ndarray, tags: list[tu
 
 def _pack_tag(kind: str, value: Any) -> bytes:
     if kind == "B":
-        letter, dtype = _ARRAY_TYPES[value.dtype.kind]
-        return letter + struct.pack("<I", len(value)) + value.astype(dtype).tobytes()
+        code = next(code for code, dtype in _TAG_DTYPES.items() if np.dtype(dtype) == value.dtype)
+        return code.encode() + struct.pack("<I", len(value)) + bytes(value.tobytes())
     return value.encode() + b"\0" if kind == "Z" else struct.pack("<" + kind, value)
 
 

@@ -1,13 +1,16 @@
-"""FASTA files in."""
+"""FASTA files in and out."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from genoformer.errors import DataError
+from genoformer.io.reads import PartialFile
 
+_LINE_LETTERS = 60
 _IUPAC = b"ACGTRYSWKMBDHVN"
 _AMBIGUOUS_TO_N = bytes.maketrans(b"RYSWKMBDHV", b"N" * 10)
 
@@ -75,3 +78,16 @@ def _read_plain_or_gzip(path: str | Path) -> bytes:
 def _bad_letter(path: str | Path, name: str, letters: bytes) -> str:
     at = next(index for index, letter in enumerate(letters) if letter not in _IUPAC)
     return f"{path}: {chr(letters[at])!r} at {name}:{at + 1}; expected A, C, G, T, N or an IUPAC letter"
+
+
+def write_fasta(path: str | Path, sequences: Iterable[tuple[str, bytes]]) -> None:
+    """Writes sequences as (name and description, letters), 60 letters a line.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    file = PartialFile(path)
+    for name, letters in sequences:
+        lines = [letters[at : at + _LINE_LETTERS] for at in range(0, len(letters), _LINE_LETTERS)]
+        file.raw.write(b"\n".join([b">" + name.encode(), *lines]) + b"\n")
+    file.finish()

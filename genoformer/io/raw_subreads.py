@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from genoformer.errors import AlignmentError
-from genoformer.io.bam import FLAG_UNMAPPED, BamReader, BamRecord, record_flag, record_name
+from genoformer.io.aligned_bam import bgzf_blocks
+from genoformer.io.bam import EOF_BLOCK, FLAG_UNMAPPED, BamReader, BamRecord, encode_header, record_flag, record_name
+from genoformer.io.read_groups import SUBREAD, read_group_id
+from genoformer.io.reads import PartialFile
 from genoformer.io.subreads import ZmwGroup, group_by_zmw, read_kinetics, signal_to_noise
 
 _CCS_FIELD = b"/ccs"
 _ADAPTERS = 1 | 2  # bits of the tag cx: one before, one behind
+# Kinetics, and the Sequel I chemistry of the reads that the simulator's error model was measured on.
+_DESCRIPTION = (
+    f"READTYPE={SUBREAD};Ipd:CodecV1=ip;PulseWidth:CodecV1=pw;"
+    "BINDINGKIT=101-500-400;SEQUENCINGKIT=101-427-800;BASECALLERVERSION=5.0.0;FRAMERATEHZ=100.000000"
+)
 
 
 @dataclass(frozen=True)
@@ -76,3 +84,34 @@ def _check_raw(reader: BamReader, record: bytes, key: bytes) -> None:
             f"{reader.path}: read {shown} is aligned already; expected raw subreads; if it is aligned to its CCS read, "
             "go on with 'genoformer consensus correct'"
         )
+
+
+def subreads_header(movie: str, program: dict[str, str]) -> str:
+    """Header of a file of raw subreads.
+
+    Args:
+        program: fields of the @PG line, in order; no paths, so that files compare equal between machines.
+    """
+    group = {"ID": read_group_id(movie, SUBREAD), "PL": "PACBIO", "DS": _DESCRIPTION, "PU": movie, "PM": "SEQUEL"}
+    lines = ["@HD\tVN:1.5\tSO:unknown\tpb:3.0.1"]
+    for kind, fields in (("@RG", group), ("@PG", program)):
+        lines.append("\t".join([kind, *(f"{key}:{value}" for key, value in fields.items())]))
+    return "\n".join(lines) + "\n"
+
+
+def write_raw_subreads(path: str | Path, header: str, blocks: Iterable[bytes]) -> None:
+    """Writes a BAM file of compressed records; it has its name only once it is whole.
+
+    Raises:
+        OutputError: the file cannot be written.
+        Whatever taking a block raises; no file stays then.
+    """
+    file = PartialFile(path)
+    try:
+        file.raw.write(bgzf_blocks(encode_header(header)))
+        file.raw.writelines(blocks)
+        file.raw.write(EOF_BLOCK)
+        file.finish()
+    except BaseException:
+        file.discard()
+        raise

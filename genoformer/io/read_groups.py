@@ -1,13 +1,20 @@
-"""Read groups of CCS reads, made from those of the subreads that they are drafted from.
+"""Read groups: their ids, and those of CCS reads made from those of the subreads that they are drafted from.
 
-Source: PacBio BAM format specification, `READTYPE` and the base features in the description of a read group.
+Source: PacBio BAM format specification 3.0.1, read group ids, `READTYPE` and the base features in the description.
 """
 
 from __future__ import annotations
 
-from genoformer.io.alignments import CCS, read_group_id
+import hashlib
+
+SUBREAD, CCS = "SUBREAD", "CCS"
 
 _OF_THE_RUN = ("BINDINGKIT", "SEQUENCINGKIT", "BASECALLERVERSION", "FRAMERATEHZ")
+
+
+def read_group_id(movie: str, read_type: str) -> str:
+    """Id of a read group: eight hexadecimal digits of the MD5 of `movie//TYPE`."""
+    return hashlib.md5(f"{movie}//{read_type}".encode(), usedforsecurity=False).hexdigest()[:8]
 
 
 def ccs_read_groups(text: str) -> tuple[str, dict[str, str]]:

@@ -233,8 +233,17 @@ class ReadWriter:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a JSON file atomically."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text file atomically.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     file = PartialFile(path)
-    file.raw.write((json.dumps(content, indent=1) + "\n").encode())
+    file.raw.write(text.encode())
     file.finish()
 
 

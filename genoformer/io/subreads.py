@@ -49,7 +49,7 @@ NUM_SN = 4
 MAX_HOLE_NUMBER = (1 << 31) - 1
 T = TypeVar("T")
 _CONSUMES_READ = np.isin(np.arange(16), (0, 1, 4, 7, 8))  # CIGAR operations M, I, S, = and X
-_UNUSABLE = FLAG_UNMAPPED | FLAG_SECONDARY | FLAG_SUPPLEMENTARY
+UNUSABLE = FLAG_UNMAPPED | FLAG_SECONDARY | FLAG_SUPPLEMENTARY
 _ZMW_NAME = re.compile(rb"([!-.0-~]+)/(\d{1,10})(?:/[!-~]*)?\Z")
 _LOOK_AHEAD_BYTES = 16 << 20  # CCS records kept while the two files run in step
 
@@ -174,7 +174,7 @@ def iterate_zmws(reader: BamReader, start: int | None = None, end: int | None = 
 
 
 def _take_aligned(group: ZmwGroup, record: bytes) -> None:
-    if record_flag(record) & _UNUSABLE or record_reference(record) < 0:
+    if record_flag(record) & UNUSABLE or record_reference(record) < 0:
         group.num_unusable += 1
     else:
         group.records.append(record)

@@ -5,6 +5,7 @@ Source: DeepConsensus v1.2, `pre_lib.read_truth_bedfile`, `read_truth_split` and
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +20,7 @@ from genoformer.io.bam import (
     record_flag,
     record_reference,
 )
+from genoformer.io.reads import write_text
 from genoformer.io.subreads import Subread, decode_subread
 
 SPLITS = ("train", "eval", "test")
@@ -65,6 +67,25 @@ def read_truth_split(path: str | Path, genome: str) -> dict[str, str]:
         if chrom.removeprefix("chr") in split_of:
             contigs[contig] = split_of[chrom.removeprefix("chr")]
     return contigs
+
+
+def write_truth_bed(path: str | Path, places: Iterable[tuple[str, int, int, str]]) -> None:
+    """Writes contig, begin, end and CCS read name of each truth.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_text(path, "".join(f"{contig}\t{start}\t{end}\t{name}\n" for contig, start, end, name in places))
+
+
+def write_truth_split(path: str | Path, splits: dict[str, str]) -> None:
+    """Writes the split of each contig, as a human chromosome that belongs to it.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    chrom = {split: f"chr{chroms[0]}" for split, chroms in SPLIT_CHROMS["human"].items()}
+    write_text(path, "".join(f"{contig}\t{chrom[split]}\n" for contig, split in splits.items()))
 
 
 def _lines(path: str | Path) -> list[tuple[int, list[str]]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genoformer.genome.edit_path import LocalAlignment, align_gaps_left, parse_cigar, refine_alignment
-from genoformer.genome.gapped import GappedPair
+from tests.gapped_pair import GappedPair
 
 OPS = "MIDNSHP=X"
 

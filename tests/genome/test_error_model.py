@@ -1,169 +1,246 @@
-"""Simulated reads against the measurements on real ones (84 subreads, six ZMWs), measured in the same way."""
+"""Draws from tables made by hand: each table alone, the others at zero."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from Bio.Align import PairwiseAligner
 
-from genoformer.genome.error_model import ErrorConditions, deletion_prob, draw_conditions, read_template
-from genoformer.genome.gapped import GAP
-from genoformer.genome.random_molecule import random_molecule
-
-SN = np.array([5.5, 10.0, 4.9, 8.4])
-ACGT = np.frombuffer(b"ACGT", np.uint8)
-
-
-def columns(pair):
-    return np.frombuffer(pair.ref, np.uint8), np.frombuffer(pair.read, np.uint8)
-
-
-@pytest.fixture(scope="module")
-def passes():
-    """150 passes, each of its own ZMW, over molecules of 1,500 bases: (molecule, read)."""
-    rng = np.random.default_rng(11)
-    molecules = [random_molecule(1500, rng) for _ in range(150)]
-    return [(molecule, read_template(molecule, draw_conditions(rng), rng)) for molecule in molecules]
-
-
-@pytest.fixture(scope="module")
-def pooled(passes):
-    """Template and read rows of all passes, and PW and IP by column (-1 where the read has a gap)."""
-    ref, read = (np.concatenate(rows) for rows in zip(*(columns(one.pair) for _, one in passes), strict=True))
-    kinetics = np.full((2, len(ref)), -1)
-    kinetics[0, read != GAP] = np.concatenate([one.pw for _, one in passes])
-    kinetics[1, read != GAP] = np.concatenate([one.ip for _, one in passes])
-    return ref, read, kinetics[0], kinetics[1]
-
-
-def test_shapes_and_letters(passes):
-    for molecule, one in passes[:10]:
-        assert one.pair.ref.replace(b"-", b"") == molecule
-        num_bases = len(one.pair.read.replace(b"-", b""))
-        assert len(one.pair.ref) == len(one.pair.read)
-        assert one.pw.shape == one.ip.shape == (num_bases,)
-        assert one.pw.dtype == one.ip.dtype == np.uint8
-        assert not any(a == b == GAP for a, b in zip(one.pair.ref, one.pair.read, strict=True))
-
-
-def test_an_aligner_counts_the_errors_of_real_reads(passes):
-    """Real: .1206 edits a template base, and .0333 more inserted than deleted bases."""
-    aligner = PairwiseAligner(mode="global", match_score=0, mismatch_score=-1, gap_score=-1)
-    template = sum(len(molecule) for molecule, _ in passes)
-    reads = [one.pair.read.replace(b"-", b"") for _, one in passes]
-    edits = -sum(aligner.score(molecule, read) for (molecule, _), read in zip(passes[:40], reads[:40], strict=True))
-    assert edits / sum(len(molecule) for molecule, _ in passes[:40]) == pytest.approx(0.1206, rel=0.1)
-    assert (sum(map(len, reads)) - template) / template == pytest.approx(0.0333, abs=0.005)
-
-
-def test_error_rates_spread_between_reads(passes):
-    """Real quantiles 10/50/90 %: .087, .102, .178 (of 84 reads of only six ZMWs)."""
-    rates = [np.not_equal(*columns(one.pair)).sum() / len(molecule) for molecule, one in passes]
-    low, middle, high = np.quantile(rates, [0.1, 0.5, 0.9])
-    assert 0.07 < low < 0.1
-    assert 0.1 < middle < 0.14
-    assert 0.16 < high < 0.21
-
-
-def test_substitutions_by_base(pooled):
-    """Real: a C is misread least (.013), a G most (.035) and then as T in four of five cases."""
-    ref, read, _, _ = pooled
-    counts = np.array([[((ref == a) & (read == b)).sum() for b in ACGT] for a in ACGT])
-    wrong = counts.sum(axis=1) - counts.diagonal()
-    rate = wrong / counts.sum(axis=1)
-    np.testing.assert_allclose(rate / rate.mean(), np.array([0.026, 0.012, 0.035, 0.014]) / 0.02175, atol=0.12)
-    np.testing.assert_allclose(counts[2, [0, 1, 3]] / wrong[2], [0.143, 0.057, 0.8], atol=0.03)
-
-
-def test_deletion_prob_by_hand():
-    """.052 at SN 4.5 falls to .023 at SN 9 (2 ** -1.17); .042 / .024 between a base in a run and one alone."""
-    at = deletion_prob(np.array([0, 0, 0, 1]), np.array([1, 2, 100, 1]), np.array([4.5, 9.0, 5.0, 5.0]))
-    assert at[0] / at[3] == pytest.approx(2**1.17)
-    assert at[1] / at[0] == pytest.approx(0.042 / 0.024)
-    assert at[2] / at[0] == pytest.approx(0.052 / 0.024)
-    assert at[0] == pytest.approx(1.42 * np.exp(-1.27) * 4.5**-1.17 * 0.024 / 0.0333)
-
-
-def test_deletions_follow_the_channel_and_the_run():
-    rng = np.random.default_rng(2)
-    reads = [read_template(b"ACTTTG" * 400, ErrorConditions(SN, 1.0), rng) for _ in range(40)]
-    ref, read = (np.concatenate(rows) for rows in zip(*(columns(one.pair) for one in reads), strict=True))
-    rate = [((ref == base) & (read == GAP)).sum() / (ref == base).sum() for base in ACGT]
-    expected = deletion_prob(np.arange(4), np.array([1, 1, 1, 3]), SN)
-    np.testing.assert_allclose(rate, expected, rtol=0.12)
-
-
-def test_insertion_lengths(pooled):
-    """Real: .841, .106, .027, .011 of the events have 1, 2, 3, 4 bases; one in 270 has ten or more."""
-    ref = pooled[0]
-    lengths = np.array([len(run) for run in re.findall(rb"-+", ref.tobytes())])
-    shares = [(lengths == n).mean() for n in (1, 2, 3, 4)]
-    np.testing.assert_allclose(shares, [0.841, 0.106, 0.027, 0.011], atol=0.008)
-    assert 0.002 < (lengths >= 10).mean() < 0.006
-    assert lengths.max() <= 102
-
-
-def test_inserted_bases_resemble_their_neighbours(pooled):
-    """36 % copy one, and of the rest each equals one by chance; an aligner then sees the 57 % of real reads."""
-    ref, read, _, _ = pooled
-    at = np.flatnonzero(ref == GAP)[1:-1]
-    at = at[(ref[at - 1] != GAP) & (ref[at + 1] != GAP)]
-    prob = dict(zip(ACGT.tolist(), (0.25, 0.15, 0.30, 0.30), strict=True))
-    by_chance = np.mean([sum(prob[base] for base in {a, b}) for a, b in zip(ref[at - 1], ref[at + 1], strict=True)])
-    found = ((read[at] == ref[at - 1]) | (read[at] == ref[at + 1])).mean()
-    assert found == pytest.approx(0.36 + 0.64 * by_chance, abs=0.012)
-
-
-@pytest.mark.parametrize(
-    ("kind", "pw_mean", "ip_mean"),
-    [("correct", 16.6, 17.3), ("substitution", 9.1, 18.9), ("like a neighbour", 15.1, 20.6), ("random", 8.9, 23.7)],
+from genoformer.genome.aligned_columns import GAP_CODE
+from genoformer.genome.error_model import (
+    QUANTILES,
+    TABLES,
+    ErrorConditions,
+    ErrorModel,
+    draw_conditions,
+    read_template,
+    run_lengths,
 )
-def test_kinetics_by_kind(pooled, kind, pw_mean, ip_mean):
-    """The means of the real codes."""
-    ref, read, pw, ip = pooled
-    template = np.flatnonzero(ref != GAP)
-    following = np.minimum(np.searchsorted(template, np.arange(len(ref))), len(template) - 1)
-    like_neighbour = (read == ref[template[following]]) | (read == ref[template[np.maximum(following - 1, 0)]])
-    of_kind = {
-        "correct": ref == read,
-        "substitution": (ref != read) & (ref != GAP) & (read != GAP),
-        "like a neighbour": (ref == GAP) & like_neighbour,
-        "random": (ref == GAP) & ~like_neighbour,
-    }[kind]
-    assert pw[of_kind].mean() == pytest.approx(pw_mean, rel=0.07)
-    assert ip[of_kind].mean() == pytest.approx(ip_mean, rel=0.09)
+
+ACGT = "ACGT"
+SN = np.array([5.0, 10.0, 5.0, 9.0])
+CALM = ErrorConditions(SN, np.ones(3), np.ones(2))
+RAMP = np.linspace(10, 20, len(QUANTILES))
 
 
-def test_pulse_widths_of_correct_bases(pooled):
-    """Real means A/C/G/T: 14.6, 21.9, 18.3, 13.5; quantiles 10/50/90 %: 4, 12, 34."""
-    ref, read, pw, _ = pooled
-    means = [pw[(ref == base) & (read == base)].mean() for base in ACGT]
-    np.testing.assert_allclose(means, [14.6, 21.9, 18.3, 13.5], rtol=0.03)
-    np.testing.assert_allclose(np.quantile(pw[ref == read], [0.1, 0.5, 0.9]), [4, 12, 34], atol=1)
+def tables(**changes):
+    zeros = {name: np.zeros(table.shape) for name, table in TABLES.items()}
+    usual = {
+        "deletion_before": np.ones((4, 4)), "sn_log_mean": np.log(SN), "insertion_letter": np.ones(4),
+        "insertion_length": np.eye(12)[0], "long_insertion_bp": np.array(20.0), "pw": np.full((4, 4, 17), 7.0),
+        "ip": np.full((5, 4, 17), 3.0),
+    }  # fmt: skip
+    return zeros | usual | {name: np.asarray(value, dtype=float) for name, value in changes.items()}
 
 
-def test_the_base_after_a_lone_deletion_comes_late(pooled):
-    """Real: mean 35.0 against 17.3. In a run nobody can tell which base is missing, and nothing shows."""
-    ref, read, _, ip = pooled
-    in_run = (ref == np.roll(ref, 1)) | (ref == np.roll(ref, -1))
-    at = np.flatnonzero((read == GAP) & (np.roll(ref, 1) != GAP) & (np.roll(ref, -1) != GAP))[:-1]
-    lone, of_run = at[~in_run[at]], at[in_run[at]]
-    lone, of_run = (places[ref[places + 1] == read[places + 1]] for places in (lone, of_run))
-    assert ip[lone + 1].mean() == pytest.approx(35.0, rel=0.08)
-    assert ip[of_run + 1].mean() == pytest.approx(17.3, rel=0.1)
-    assert ip[lone - 1][read[lone - 1] != GAP].mean() == pytest.approx(17.3, rel=0.1)
+def model(**changes):
+    return ErrorModel(**tables(**changes))
 
 
-def test_conditions_stay_in_the_measured_ranges():
-    rng = np.random.default_rng(0)
-    drawn = [draw_conditions(rng) for _ in range(2000)]
-    sn = np.array([one.sn for one in drawn])
-    assert (sn >= [4.4, 8.2, 4.2, 7.2]).all()
-    assert (sn <= [7.0, 13.0, 5.7, 9.8]).all()
-    assert np.corrcoef(sn[:, 0], sn[:, 1])[0, 1] == pytest.approx(0.5, abs=0.06)
-    assert np.mean([one.rate for one in drawn]) == pytest.approx(1, abs=0.02)
+def read(template, error_model, conditions=CALM, seed=0):
+    return read_template(template, conditions, error_model, np.random.default_rng(seed))
+
+
+def rows(columns):
+    letters = np.frombuffer(b"ACGT-", np.uint8)
+    return letters[columns.template].tobytes().decode(), letters[columns.read].tobytes().decode()
+
+
+def test_without_errors_the_read_is_the_template():
+    one = read(b"ACGTTTAC", model())
+    assert rows(one) == ("ACGTTTAC", "ACGTTTAC")
+    assert one.kinetics.tolist() == [[7] * 8, [3] * 8]
 
 
 def test_the_shortest_template():
-    one = read_template(b"A", ErrorConditions(SN, 1.0), np.random.default_rng(0))
-    assert one.pair.ref.replace(b"-", b"") == b"A"
+    assert read(b"A", model()).sequence == b"A"
+    assert read(b"A", model(deletion=np.full((4, 8), 0.5)), seed=3).sequence in (b"", b"A")
+
+
+def test_deletions_by_base_and_run():
+    deletion = np.zeros((4, 8))
+    deletion[0, 0], deletion[1, 1], deletion[3, 7] = 0.1, 0.2, 0.3
+    top, bottom = rows(read(b"GACCGT" * 4000 + b"G" + b"T" * 9000, model(deletion=deletion)))
+    assert (top.count("-"), top.count("A")) == (0, 4000)
+    lost = {base: [a for a, b in zip(top, bottom, strict=True) if b == "-"].count(base) for base in ACGT}
+    assert lost["A"] / 4000 == pytest.approx(0.1, abs=0.015)
+    assert lost["C"] / 8000 == pytest.approx(0.2, abs=0.015)
+    assert lost["G"] == 0
+    assert lost["T"] / 9000 == pytest.approx(0.3, abs=0.015)
+
+
+def test_deletions_by_the_base_before_and_the_channel():
+    """Half as often after C; doubled in a channel of a quarter of the mean SN with slope -0.5."""
+    before = np.ones((4, 4))
+    before[1, 0] = 0.5
+    deletion = np.zeros((4, 8))
+    deletion[0] = 0.1
+    dim = replace(CALM, sn=SN * [0.25, 1, 1, 1])
+    one = read(b"CAGA" * 10_000, model(deletion=deletion, deletion_before=before, deletion_sn_slope=-0.5), dim)
+    missed = (one.read == GAP_CODE).reshape(-1, 4).mean(axis=0)
+    np.testing.assert_allclose(missed, [0, 0.1, 0, 0.2], atol=0.01)
+
+
+def test_substitutions_by_context():
+    substitution = np.zeros((4, 4, 4))
+    substitution[1, 0] = [0, 0, 0.1, 0.2]  # CA is read as CG or CT
+    _, bottom = rows(read(b"CAGA" * 10_000, model(substitution=substitution)))
+    pairs = re.findall("..", bottom)
+    assert set(pairs) == {"CA", "CG", "CT", "GA"}
+    assert pairs.count("CG") / 10_000 == pytest.approx(0.1, abs=0.01)
+    assert pairs.count("CT") / 10_000 == pytest.approx(0.2, abs=0.012)
+
+
+def test_copies_and_other_insertions():
+    """Before A after C: a copy in 20 %, in 10 % another letter, which is G, or T three times as often."""
+    copy, insertion = np.zeros((4, 8)), np.zeros((4, 4))
+    copy[0, 0], insertion[1, 0] = 0.2, 0.1
+    one = read(b"CA" * 10_000, model(copy=copy, insertion=insertion, insertion_letter=[0.9, 0.9, 0.1, 0.3]))
+    top, bottom = rows(one)
+    inserted = [b for a, b in zip(top, bottom, strict=True) if a == "-"]
+    assert inserted.count("A") / 10_000 == pytest.approx(0.2, abs=0.012)
+    assert inserted.count("C") == 0
+    assert (inserted.count("G") + inserted.count("T")) / 10_000 == pytest.approx(0.1, abs=0.01)
+    assert inserted.count("T") / inserted.count("G") == pytest.approx(3, rel=0.2)
+
+
+def test_insertion_lengths():
+    lengths = np.zeros(12)
+    lengths[[0, 2, 11]] = 0.5, 0.25, 0.25
+    insertion = np.full((4, 4), 0.05)
+    top, _ = rows(read(b"CA" * 20_000, model(insertion=insertion, insertion_length=lengths, long_insertion_bp=15)))
+    found = np.array([len(gap) for gap in re.findall("-+", top)])
+    assert (found == 1).mean() == pytest.approx(0.5, abs=0.04)
+    assert (found == 3).mean() == pytest.approx(0.25, abs=0.04)
+    assert found[found > 3].min() == 12
+    assert found[found > 3].mean() == pytest.approx(15, abs=0.6)
+
+
+def test_letters_of_a_long_insertion_keep_their_kind_or_change_it():
+    lengths = np.eye(12)[1]
+    for same_kind, expected in ((1.0, {"AA"}), (0.0, {"GA", "TA"})):
+        changes = {"copy": np.eye(4)[0][:, None] * np.full(8, 0.2), "insertion_length": lengths}
+        top, bottom = rows(read(b"CA" * 500, model(insertion_same_kind=same_kind, **changes)))
+        assert {bottom[gap.start() : gap.end()] for gap in re.finditer("--", top)} == expected
+
+
+def test_kinetics_by_kind_and_base():
+    """PW: correct 7, substituted 20, copy and the copied base 40, others 60, by the base that is read: + 0 to 3."""
+    pw = np.array([7.0, 20, 40, 60])[:, None, None] + np.arange(4)[:, None] + np.zeros(17)
+    changes = {
+        "copy": np.full((4, 8), 0.1), "insertion": np.full((4, 4), 0.1),
+        "substitution": np.where(np.eye(4), 0, 0.05) + np.zeros((4, 4, 4)),
+    }  # fmt: skip
+    one = read(b"CATG" * 500, model(pw=pw, **changes))
+    columns = list(zip(one.template.tolist(), one.read.tolist(), one.kinetics[0].tolist(), strict=True))
+    copied = {at + 1 for at, (a, b, _) in enumerate(columns[:-1]) if a == GAP_CODE and b == columns[at + 1][0]}
+    for at, (a, b, code) in enumerate(columns):
+        kind = 20 if b != a else 40 if at in copied else 7
+        if a == GAP_CODE:
+            kind = 40 if b == columns[at + 1][0] else 60
+        assert code == kind + b
+    assert {code - b for _, b, code in columns} == {7, 20, 40, 60}
+
+
+def test_the_base_after_a_missing_one_comes_late():
+    ip = np.full((5, 4, 17), 3.0)
+    ip[4] = 50
+    deletion = np.zeros((4, 8))
+    deletion[1] = 0.2
+    one = read(b"ACG" * 300, model(ip=ip, deletion=deletion))
+    after = np.flatnonzero(one.read == GAP_CODE) + 1
+    late = np.zeros(len(one.read), bool)
+    late[after] = True
+    assert set(one.kinetics[1, late].tolist()) == {50}
+    assert set(one.kinetics[1, ~late & (one.read != GAP_CODE)].tolist()) == {3}
+
+
+def test_merged_pulses_are_as_wide_as_both():
+    deletion = np.zeros((4, 8))
+    deletion[1] = 0.2
+    one = read(b"ACCG" * 1000, model(deletion=deletion, merged=1.0, ip=np.full((5, 4, 17), 3.0)))
+    pairs, pw = one.read.reshape(-1, 4)[:, 1:3], one.kinetics[0].reshape(-1, 4)[:, 1:3]
+    is_read = pairs != GAP_CODE
+    assert set(pw[is_read.all(axis=1)].ravel().tolist()) == {7}
+    assert set(pw[is_read & (is_read.sum(axis=1, keepdims=True) == 1)].tolist()) == {14}
+    assert set(one.kinetics[1].tolist()) == {3, -1}
+
+
+def test_codes_follow_their_quantiles():
+    """A line from 10 at 0 to 20 at 1 over the quantiles' ranks."""
+    one = read(b"ACGT" * 5000, model(pw=np.zeros((4, 4, 1)) + RAMP))
+    found = np.quantile(one.kinetics[0], [0, 0.1, 0.5, 0.9, 1])
+    np.testing.assert_allclose(found, np.interp([0, 0.1, 0.5, 0.9, 1], QUANTILES, RAMP), atol=0.51)
+
+
+def test_codes_end_at_255():
+    one = read(b"ACGT" * 10, model(pw=np.full((4, 4, 17), 200.0)), replace(CALM, kinetics=np.array([2.0, 0.0])))
+    assert one.kinetics.tolist() == [[255] * 40, [0] * 40]
+
+
+def test_conditions_spread_as_the_tables_say():
+    spread = np.array([[0.1, 0.3, 0.2], [0, 0, 0], [0, 0, 0]])
+    changes = {"rate_spread": spread, "kinetics_spread": [[0.05, 0.25], [0, 0]]}
+    error_model = model(sn_log_sd=np.full(4, 0.2), sn_correlation=0.8, **changes)
+    rng = np.random.default_rng(0)
+    drawn = [draw_conditions(error_model, rng) for _ in range(4000)]
+    rate, sn = np.array([one.rate for one in drawn]), np.log([one.sn for one in drawn])
+    np.testing.assert_allclose(rate.mean(axis=0), 1, atol=0.02)
+    np.testing.assert_allclose(np.log(rate).std(axis=0), spread[0], rtol=0.05)
+    np.testing.assert_allclose(np.log([one.kinetics for one in drawn]).std(axis=0), [0.05, 0.25], rtol=0.05)
+    np.testing.assert_allclose(sn.mean(axis=0), np.log(SN), atol=0.02)
+    assert np.abs(sn - np.log(SN)).max() <= 0.4 + 1e-9
+    assert np.corrcoef(sn[:, 0], sn[:, 1])[0, 1] == pytest.approx(0.8, abs=0.04)
+
+
+def test_mirrored_conditions():
+    error_model = model(rate_spread=np.full((3, 3), 0.3), kinetics_spread=np.full((2, 2), 0.2))
+    one = draw_conditions(error_model, np.random.default_rng(1))
+    other = one.mirrored(error_model)
+    np.testing.assert_allclose(np.log(one.rate) + np.log(other.rate), -(0.3**2))
+    np.testing.assert_allclose(one.sn * other.sn, SN**2)
+    np.testing.assert_allclose(other.mirrored(error_model).kinetics, one.kinetics)
+
+
+def test_rates_differ_between_windows_of_a_read():
+    deletion = np.full((4, 8), 0.1)
+    spread = np.array([[0, 0, 0], [0, 0, 0], [0, 0, 0.8]])
+    one = read(b"ACGT" * 25_000, model(deletion=deletion, rate_spread=spread))
+    counts = (one.read == GAP_CODE).reshape(-1, 100).sum(axis=1)
+    assert counts.var() > 3 * counts.mean()
+    assert counts.mean() == pytest.approx(10, rel=0.1)
+
+
+def test_run_lengths():
+    assert run_lengths(np.array([0, 1, 1, 1, 0, 0])).tolist() == [1, 3, 3, 3, 2, 2]
+    assert run_lengths(np.zeros(0, np.uint8)).tolist() == []
+
+
+def test_tables_as_lists_and_back():
+    one = model(deletion=np.full((4, 8), 0.123456789))
+    lists = one.to_dict()
+    assert lists["deletion"][3] == [0.12346] * 8
+    again = ErrorModel.from_dict(lists)
+    for name in TABLES:
+        np.testing.assert_allclose(getattr(again, name), getattr(one, name), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"copy": None}, "table 'copy' is missing; expected deletion, deletion_before, "),
+        ({"colour": 1}, "table 'colour' is unknown"),
+        ({"merged": "half"}, r"table 'merged' is not of numbers in shape \[\]"),
+        ({"insertion": [[0.1, 0.1], [0.1]]}, r"table 'insertion' is not of numbers in shape \[4, 4\]"),
+        ({"insertion": [[0.1] * 4] * 3}, r"table 'insertion' has shape \[3, 4\]; expected \[4, 4\]"),
+        ({"merged": 1.5}, "table 'merged' has values from 1.5 to 1.5; expected 0 to 1"),
+        ({"merged": float("nan")}, "table 'merged' has values from nan to nan"),
+        ({"insertion_letter": [0, 1, 1, 1]}, "table 'insertion_letter' has values from 0 to 1; expected 1e-06 to 1"),
+        ({"insertion_length": [0] * 12}, "table 'insertion_length' has only zeros"),
+        ({"pw": [[[9.0] * 16 + [8.0]] * 4] * 4}, "table 'pw': codes fall"),
+    ],
+)
+def test_tables_that_cannot_be(changes, message):
+    lists = {name: value.tolist() for name, value in tables().items()} | changes
+    with pytest.raises(ValueError, match=message):
+        ErrorModel.from_dict({name: value for name, value in lists.items() if value is not None})

@@ -313,6 +313,21 @@ def test_written_reads_come_back_from_pysam(tmp_path, sequence):
         ]
 
 
+def test_array_tags_as_samtools_sees_them(tmp_path):
+    tags = [("pw", "B", np.array([1, 255], np.uint8)), ("sn", "B", np.array([4.5, -1], np.float32)), ("zm", "i", 7)]
+    path = write(
+        tmp_path / "a.bam",
+        bgzf(encode_header("@HD\tVN:1.5\n") + encode_unmapped("m/7/0_2", b"AC", np.zeros(2, np.uint8), tags)),
+    )
+    with pysam.AlignmentFile(str(path), check_sq=False) as file:
+        [read] = file
+    assert read.get_tags(with_value_type=True) == [
+        ("pw", array.array("B", [1, 255]), "B"),
+        ("sn", array.array("f", [4.5, -1]), "B"),
+        ("zm", 7, "i"),
+    ]
+
+
 def test_lower_case_is_written_as_upper_case():
     packed = encode_unmapped("m/1/ccs", b"acgtnr", np.zeros(6, np.uint8), [])
     assert BamRecord(packed[4:], "").sequence == b"ACGTNR"

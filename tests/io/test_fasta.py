@@ -2,8 +2,8 @@ import gzip
 
 import pytest
 
-from genoformer.errors import DataError
-from genoformer.io.fasta import read_fasta, read_fasta_names
+from genoformer.errors import DataError, OutputError
+from genoformer.io.fasta import read_fasta, read_fasta_names, write_fasta
 
 
 def test_real_truth(shared_data):
@@ -68,3 +68,15 @@ def test_broken_names(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(DataError, match=f"genome.fa{message}"):
         read_fasta_names(path)
+
+
+def test_fasta_is_wrapped_and_read_back(tmp_path):
+    path = tmp_path / "truth.fasta"
+    write_fasta(path, [("m/1/truth", b"A" * 60 + b"C"), ("m/2/truth chr1:5-8 -", b"ACGT")])
+    assert path.read_bytes() == b">m/1/truth\n" + b"A" * 60 + b"\nC\n>m/2/truth chr1:5-8 -\nACGT\n"
+    assert read_fasta(path) == {"m/1/truth": b"A" * 60 + b"C", "m/2/truth": b"ACGT"}
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(OutputError, match=r"out.fa.partial: cannot be written: No such file"):
+        write_fasta(tmp_path / "none" / "out.fa", [])

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 
 from genoformer.errors import AlignmentError
-from genoformer.io.bam import BamReader, record_name
-from genoformer.io.raw_subreads import decode_raw_subread, iterate_raw_zmws
+from genoformer.io.aligned_bam import bgzf_blocks
+from genoformer.io.bam import BamReader, encode_unmapped, record_name
+from genoformer.io.raw_subreads import (
+    decode_raw_subread,
+    iterate_raw_zmws,
+    subreads_header,
+    write_raw_subreads,
+)
 from tests.align_inputs import raw_subread
 from tests.bam_builder import MOVIE, SN, UNMAPPED, Read, ccs_read, subread, write_bam
 
@@ -82,3 +88,35 @@ def test_without_kinetics_they_are_zeros(tmp_path):
 def test_tags_that_cannot_be_used(tmp_path, tags, message):
     with pytest.raises(AlignmentError, match=message):
         decoded(tmp_path, raw_subread(4, 0, "ACG", **tags))
+
+
+REAL_MOVIE = "m54238_180901_011437"
+
+
+def test_header_of_a_movie():
+    """The id and fields of the read group are those of real files of this movie."""
+    assert subreads_header(REAL_MOVIE, {"ID": "genoformer", "VN": "0.1.0"}).splitlines() == [
+        "@HD\tVN:1.5\tSO:unknown\tpb:3.0.1",
+        "@RG\tID:301e4efa\tPL:PACBIO\tDS:READTYPE=SUBREAD;Ipd:CodecV1=ip;PulseWidth:CodecV1=pw;"
+        "BINDINGKIT=101-500-400;SEQUENCINGKIT=101-427-800;BASECALLERVERSION=5.0.0;FRAMERATEHZ=100.000000"
+        f"\tPU:{REAL_MOVIE}\tPM:SEQUEL",
+        "@PG\tID:genoformer\tVN:0.1.0",
+    ]
+
+
+def test_blocks_make_a_file(tmp_path):
+    records = [encode_unmapped(f"m/{zmw}/0_4", b"ACGT", np.zeros(4, np.uint8), []) for zmw in (1, 2)]
+    write_raw_subreads(tmp_path / "raw.bam", "@HD\tVN:1.5\n", map(bgzf_blocks, records))
+    assert zmws(tmp_path / "raw.bam")[0] == [(1, ["m/1/0_4"]), (2, ["m/2/0_4"])]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    (tmp_path / "raw.bam").write_bytes(b"old")
+
+    def blocks():
+        yield b""
+        raise AlignmentError("no more")
+
+    with pytest.raises(AlignmentError, match="no more"):
+        write_raw_subreads(tmp_path / "raw.bam", "", blocks())
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("raw.bam", b"old")]

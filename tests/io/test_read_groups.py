@@ -1,7 +1,12 @@
-from genoformer.io.alignments import read_group_id
-from genoformer.io.read_groups import ccs_read_groups
+from genoformer.io.read_groups import ccs_read_groups, read_group_id
 
 SUBREADS = "READTYPE=SUBREAD;Ipd:CodecV1=ip;PulseWidth:CodecV1=pw;DeletionQV=dq;BINDINGKIT=101;FRAMERATEHZ=100.000000"
+
+
+def test_ids_of_a_real_movie():
+    """From the headers of real files."""
+    assert read_group_id("m54238_180901_011437", "SUBREAD") == "301e4efa"
+    assert read_group_id("m54238_180901_011437", "CCS") == "231b5401"
 
 
 def test_a_group_of_subreads_becomes_one_of_ccs_reads():

@@ -2,7 +2,7 @@ import pytest
 
 from genoformer.errors import DataError, UsageError
 from genoformer.io.bam import record_name
-from genoformer.io.truth import TruthFinder, read_truth_bed, read_truth_split
+from genoformer.io.truth import TruthFinder, read_truth_bed, read_truth_split, write_truth_bed, write_truth_split
 
 
 def test_contigs_of_ccs_reads(tmp_path):
@@ -53,3 +53,12 @@ def test_truth_of_real_ccs_reads(shared_data):
     # ORIGIN.md: nine molecules have a truth, 4194387 has none.
     assert [zmw for zmw, record in found.items() if record is None] == [4194387, 1]
     assert record_name(found[4194388]) != record_name(found[4194375])
+
+
+def test_places_and_splits_are_written_and_read_back(tmp_path):
+    write_truth_bed(tmp_path / "truth.bed", [("a:1-80", 3, 9, "m/1/ccs"), ("b", 0, 7, "m/2/ccs")])
+    write_truth_split(tmp_path / "split.tsv", {"a:1-80": "train", "b": "test", "c": "eval"})
+    assert (tmp_path / "truth.bed").read_text() == "a:1-80\t3\t9\tm/1/ccs\nb\t0\t7\tm/2/ccs\n"
+    assert read_truth_bed(tmp_path / "truth.bed") == {"m/1/ccs": "a:1-80", "m/2/ccs": "b"}
+    assert (tmp_path / "split.tsv").read_text() == "a:1-80\tchr1\nb\tchr19\nc\tchr21\n"
+    assert read_truth_split(tmp_path / "split.tsv", "human") == {"a:1-80": "train", "b": "test", "c": "eval"}

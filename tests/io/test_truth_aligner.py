@@ -4,7 +4,7 @@ import pytest
 
 from genoformer.errors import DataError
 from genoformer.genome.alphabet import reverse_complement
-from genoformer.genome.gapped import CIGAR_DELETION, CIGAR_INSERTION
+from genoformer.genome.cigar import CIGAR_DELETION, CIGAR_INSERTION
 from genoformer.io.truth_aligner import GenomeAligner, align_to_molecule
 
 pytest.importorskip("mappy")

@@ -6,7 +6,7 @@ import pytest
 
 from genoformer.errors import AlignmentError, UsageError
 from genoformer.genome.quality import error_prob
-from genoformer.io.alignments import read_group_id
+from genoformer.io.read_groups import read_group_id
 from genoformer.workflows.draft import DraftOptions, draft
 from genoformer.workflows.draft_zmw import DraftSettings
 from tests.align_inputs import raw_subread, records_of, reverse_complement, simulate_zmw, write_as_sequenced, write_raw
