@@ -4,7 +4,7 @@ import pysam
 import pytest
 
 from genoformer.errors import AlignmentError, UsageError
-from genoformer.io.alignments import read_group_id
+from genoformer.io.read_groups import read_group_id
 from genoformer.workflows import correct as correct_module
 from genoformer.workflows.align import AlignOptions, align
 from genoformer.workflows.correct import correct
