@@ -86,6 +86,7 @@ class _Lattice:
         self.reversed_template = stretches.template[::-1]
         self.reversed_deletion = np.take_along_axis(stretches.deletion, stretches.template, axis=0)[::-1]
         self.substitution, self.insertion = stretches.substitution * _SCALE, stretches.insertion * _SCALE
+        self.pairing = [self._pairing(*self._pairs(k), k) for k in range(self.num_template + self.num_read - 1)]
 
     def _zeros(self) -> np.ndarray:
         num_diagonals = self.num_template + self.num_read + 1
@@ -95,7 +96,11 @@ class _Lattice:
         """Of the reversed template, the bases j = k - i of i in [first, end)."""
         return slice(self.num_template - 1 - k + first, self.num_template - 1 - k + end)
 
-    def _pairing(self, k: int, first: int, end: int) -> np.ndarray:
+    def _pairs(self, k: int) -> tuple[int, int]:
+        """The read bases i, [first, end), for which there is a template base k - i."""
+        return max(0, k - self.num_template + 1), min(self.num_read - 1, k) + 1
+
+    def _pairing(self, first: int, end: int, k: int) -> np.ndarray:
         """Odds of reading template base k - i as read base i, for i in [first, end)."""
         is_equal = self.reversed_template[self._template(k, first, end)] == self.stretches.read[first:end]
         return np.where(is_equal, np.float32(_SCALE), self.substitution[first:end])
@@ -110,8 +115,9 @@ class _Lattice:
             end = min(self.num_read, k)
             below = max(first - 1, 0)
             sums[k, below + 1 : end + 1] += sums[k - 1, below:end] * self.insertion[below:end]
-            end = min(self.num_read, k - 1)
-            sums[k, below + 1 : end + 1] += sums[k - 2, below:end] * self._pairing(k - 2, below, end)
+            if k > 1:
+                first, end = self._pairs(k - 2)
+                sums[k, first + 1 : end + 1] += sums[k - 2, first:end] * self.pairing[k - 2]
         return sums
 
     def backward(self) -> np.ndarray:
@@ -125,8 +131,9 @@ class _Lattice:
                 sums[k, first:end] = sums[k + 1, first:end] * self.reversed_deletion[self._template(k, first, end)]
                 below, end = max(0, k - self.num_template), min(self.num_read - 1, k) + 1
                 sums[k, below:end] += sums[k + 1, below + 1 : end + 1] * self.insertion[below:end]
-                end = min(self.num_read - 1, k) + 1
-                sums[k, first:end] += sums[k + 2, first + 1 : end + 1] * self._pairing(k, first, end)
+            if k < len(self.pairing):
+                first, end = self._pairs(k)
+                sums[k, first:end] += sums[k + 2, first + 1 : end + 1] * self.pairing[k]
             while by_end and last[by_end[-1]] == k:
                 which = by_end.pop()
                 sums[k, self.stretches.read_length[which], which] = 1

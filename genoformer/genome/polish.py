@@ -123,7 +123,10 @@ class _State:
                 batch = slice(at, at + _STRETCHES_AT_ONCE)
                 stretches = self._stretches(which[batch], start[stretch[batch]], end[stretch[batch]])
                 scores = edit_scores(stretches, 0 if is_head else FLANK_BP, CORE_BP)
-                np.add.at(total[:, :, : scores.shape[1]], stretch[batch], scores.transpose(2, 0, 1))
+                order = np.argsort(stretch[batch], kind="stable")
+                owner, at_first = np.unique(stretch[batch][order], return_index=True)
+                summed = np.add.reduceat(scores[:, :, order], at_first, axis=2, dtype=np.float64)
+                total[owner, :, : scores.shape[1]] += summed.transpose(2, 0, 1)
         for index in chosen.tolist():
             core = slice(index * CORE_BP, min((index + 1) * CORE_BP, len(self.template)))
             self.scores[:, core] = total[index, :, : core.stop - core.start]
