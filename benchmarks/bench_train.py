@@ -5,8 +5,9 @@ that are read in random order from the page cache. `ours` is what training reads
 HDF5's own read path. CPU time is that of the reading and the main process together, start of the processes included.
 
 A step is the forward pass, the alignment loss, the backward pass and the optimizer's update of a configuration that
-ships, in the precision named, without dropout. `share_of_product` is the rate of its matrix products (three times the
-forward pass's) over that of the fastest matrix product of this machine, measured in turns.
+ships, in the precision named, without dropout. `freed_memory` is what becomes of a tensor's memory on a CPU: "returned"
+to the kernel, as the C library comes, or "kept", as training asks of it. `share_of_product` is the rate of its matrix
+products (three times the forward pass's) over that of the fastest matrix product of this machine, measured in turns.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from genoformer.io.examples import Examples, ExampleWriter
 from genoformer.models.consensus import Precision
 from genoformer.training.config import load_toml
 from genoformer.training.consensus import ConsensusTask, ConsensusTrainConfig
+from genoformer.training.host_memory import keep_freed_memory
 from genoformer.training.optimizer import build_optimizer, set_learning_rate_
 
 NUM_SHARDS = 4
@@ -154,7 +156,9 @@ def training_step(task: ConsensusTask, batch: Batch, precision: Precision, devic
     return step
 
 
-def step_rows(name: str, batch_sizes: list[int], device: str, repeats: int) -> list[dict[str, object]]:
+def step_rows(
+    name: str, batch_sizes: list[int], device: str, freed_memory: str, repeats: int
+) -> list[dict[str, object]]:
     """A row for each precision and batch size of one configuration."""
     config = load_toml(ConsensusTrainConfig, CONFIGS / f"{name}.toml", WITHOUT_DROPOUT)
     calls: dict[str, Callable[[], object]] = {}
@@ -176,6 +180,7 @@ def step_rows(name: str, batch_sizes: list[int], device: str, repeats: int) -> l
                 "config": name,
                 "precision": precision,
                 "batch": batch_size,
+                "freed_memory": freed_memory,
                 **timing.rates(batch_size, "windows_per_s"),
                 "gflop_per_s": f"{rate:.0f}",
                 "best_product": best,
@@ -199,9 +204,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.only != "loader":
         batch_sizes = options.batch_sizes or ([32, 64, 256] if options.device == "cpu" else [256, 2048])
-        steps = [
-            row for name in options.configs for row in step_rows(name, batch_sizes, options.device, options.repeats)
-        ]
+        steps = []
+        for freed_memory in ("returned", "kept"):  # in this order: a process that keeps it goes on to
+            if freed_memory == "returned" or (options.device == "cpu" and keep_freed_memory()):
+                for name in options.configs:
+                    steps += step_rows(name, batch_sizes, options.device, freed_memory, options.repeats)
         print_table(steps)
         write_rows(options.out / "train_step.csv", steps, device=options.device)
     if options.only != "step":

@@ -22,14 +22,16 @@ class ConsensusDataset:
     Args:
         paths: finished shards of one split.
         config: what the model reads; passes and window length must be the shards'.
+        shuffle_passes: give the passes of a window another order in every epoch: it says nothing, and a model that
+            sees one order only learns windows by heart.
     Raises:
         DataError: no shard, a shard that is damaged, or one of another shape.
     """
 
-    def __init__(self, paths: Sequence[str | Path], config: ConsensusConfig) -> None:
+    def __init__(self, paths: Sequence[str | Path], config: ConsensusConfig, *, shuffle_passes: bool = False) -> None:
         if not paths:
             raise DataError("no shards of examples; make them with 'genoformer consensus examples'")
-        self.config = config
+        self.config, self.shuffle_passes = config, shuffle_passes
         self._paths = [Path(path) for path in paths]
         self._ends = np.cumsum([self._num_windows(path) for path in self._paths])
         self._shards: dict[int, ExampleShard] = {}
@@ -52,7 +54,7 @@ class ConsensusDataset:
         """The windows at `indices`, int64 [B]: "rows" int16 [B, R, L] and "labels" uint8 [B, L].
 
         Args:
-            draws: not used: windows are not augmented.
+            draws: for the order of the passes; None: as in the file.
         Raises:
             IndexError: an index out of range.
             DataError: a damaged window.
@@ -67,6 +69,9 @@ class ConsensusDataset:
             chosen = places == place
             examples = self._shard(place).read(indices[chosen] - (self._ends[place - 1] if place else 0))
             rows[chosen], labels[chosen] = examples.rows(self.config), examples.labels
+        if self.shuffle_passes and draws is not None:
+            keys = np.stack([draws.of(index).random(self.config.max_passes) for index in indices.tolist()])
+            _reorder_passes_(rows, keys)
         return {"rows": torch.from_numpy(rows), "labels": torch.from_numpy(labels)}
 
     def _shard(self, place: int) -> ExampleShard:
@@ -77,3 +82,13 @@ class ConsensusDataset:
     def __getstate__(self) -> dict[str, object]:
         """What a worker process gets: no open files."""
         return {**self.__dict__, "_shards": {}}
+
+
+def _reorder_passes_(rows: np.ndarray, keys: np.ndarray) -> None:
+    """Sorts the passes of windows [B, R, L] by `keys` in [0, 1), [B, P]; the absent ones stay last."""
+    num_passes = keys.shape[1]
+    passes = rows[:, : 4 * num_passes].reshape(len(rows), 4, num_passes, -1)  # bases, pw, ip and strand of each
+    is_absent = passes[:, 3, :, 0] == 0
+    order = np.argsort(keys + is_absent, axis=1, kind="stable")
+    sorted_passes = np.take_along_axis(passes, order[:, None, :, None], axis=2)
+    rows[:, : 4 * num_passes] = sorted_passes.reshape(len(rows), 4 * num_passes, -1)

@@ -35,6 +35,7 @@ class ConsensusTrainConfig(TrainConfig):
     model: ConsensusConfig = ConsensusConfig(use_ccs_quality=True)
     loss: AlignmentLossConfig = AlignmentLossConfig()
     distillation: DistillationConfig = DistillationConfig()
+    shuffle_passes: bool = False  # the passes of a window in another order in every epoch
 
 
 class ConsensusTask:

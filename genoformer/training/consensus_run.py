@@ -63,7 +63,7 @@ def train_consensus(options: TrainConsensusOptions, stop: StopRequest | None = N
         seed_process(config.seed, 0)  # the same initial weights in every process
         task = _task(config, options)
         loader = Loader(
-            ConsensusDataset(shards["train"], config.model),
+            ConsensusDataset(shards["train"], config.model, shuffle_passes=config.shuffle_passes),
             batch_size=config.batch_size,
             seed=config.seed,
             rank=process.rank,

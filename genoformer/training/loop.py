@@ -45,6 +45,7 @@ from genoformer.training.distributed import (
     wait_for_all,
 )
 from genoformer.training.ema import WeightAverage
+from genoformer.training.host_memory import keep_freed_memory
 from genoformer.training.log import RunLog, memory_gib
 from genoformer.training.optimizer import build_optimizer, learning_rate, set_learning_rate_
 from genoformer.training.random_state import (
@@ -140,6 +141,8 @@ class _Run:
     ) -> None:
         self.task, self.loader, self.config, self.folder = task, loader, config, folder
         self.evaluation, self.process = evaluation, process
+        if process.device.type == "cpu":
+            keep_freed_memory()
         self.model = task.model
         self.forward = average_gradients_of(_TaskLoss(task).to(process.device), process)
         self.optimizer = build_optimizer(self.model, config.optimizer)

@@ -1,6 +1,6 @@
 import copy
 import pickle
-from itertools import islice
+from itertools import islice, permutations
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import torch
 
 from genoformer.config import ConsensusConfig
 from genoformer.datasets.consensus import ConsensusDataset
-from genoformer.datasets.loader import Loader, SinglePass
+from genoformer.datasets.loader import Draws, Loader, SinglePass
 from genoformer.errors import DataError
 from genoformer.io.examples import Examples, ExampleWriter
 
@@ -91,3 +91,46 @@ def test_shards_of_another_shape(shards):
 def test_no_shards():
     with pytest.raises(DataError, match="no shards of examples"):
         ConsensusDataset([], CONFIG)
+
+
+@pytest.fixture
+def three_passes(tmp_path):
+    """40 windows alike: passes 1, 2 and 3 of four, told apart by base, pulse width, duration and strand."""
+    config = ConsensusConfig(max_passes=4, window_length=4)
+    rows = np.zeros((40, config.num_rows, 4), np.float32)
+    for place, strand in enumerate((1, 2, 1), 1):
+        rows[:, place - 1], rows[:, place + 3], rows[:, place + 7] = place, 10 * place, 100 + place
+        rows[:, place + 11] = strand
+    rows[:, 16:] = 4
+    zeros = np.zeros(40)
+    writer = ExampleWriter(tmp_path / "three.h5", config, "train")
+    labels = np.ones((40, 4))
+    writer.append("m/1/ccs", Examples.from_rows(
+        rows, config, ccs_quals=np.full((40, 4), 40), labels=labels, ccs_start=zeros, num_passes=zeros, molecule=zeros,
+    ))  # fmt: skip
+    writer.finish()
+    return writer.path, config
+
+
+def test_shuffled_passes_keep_their_rows_together_and_the_absent_last(three_passes):
+    path, config = three_passes
+    dataset = ConsensusDataset([path], config, shuffle_passes=True)
+    indices = np.arange(40)
+    as_filed = dataset.read_batch(indices)["rows"]
+    rows = dataset.read_batch(indices, Draws(1, 0))["rows"]
+    orders = rows[:, :4, 0].tolist()
+    assert {tuple(order) for order in orders} == {(*order, 0) for order in permutations((1, 2, 3))}
+    for window, order in zip(rows[:, :, 0].tolist(), orders, strict=True):
+        assert window[4:8] == [10 * base for base in order]
+        assert window[8:12] == [100 + base if base else 0 for base in order]
+        assert window[12:16] == [{1: 1, 2: 2, 3: 1, 0: 0}[base] for base in order]
+    assert torch.equal(rows[:, 16:], as_filed[:, 16:])
+    assert torch.equal(as_filed, ConsensusDataset([path], config).read_batch(indices, Draws(1, 0))["rows"])
+
+
+def test_a_window_is_shuffled_alike_in_any_batch_and_unlike_in_another_epoch(three_passes):
+    path, config = three_passes
+    dataset = ConsensusDataset([path], config, shuffle_passes=True)
+    rows = dataset.read_batch(np.arange(40), Draws(1, 0))["rows"]
+    assert torch.equal(dataset.read_batch(np.array([7, 3]), Draws(1, 0))["rows"], rows[[7, 3]])
+    assert not torch.equal(dataset.read_batch(np.arange(40), Draws(1, 1))["rows"], rows)
