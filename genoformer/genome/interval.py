@@ -1,0 +1,49 @@
+"""Stretches of a genome, 0-based and half-open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, order=True)
+class Interval:
+    """The bases of a contig from `start` up to, but not with, `end`; may reach past the contig's ends."""
+
+    chrom: str
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        """Number of bases."""
+        return self.end - self.start
+
+    def resized(self, length_bp: int) -> Interval:
+        """The interval of `length_bp` around the same centre; where it cannot be halved, one base more at the end."""
+        start = self.start - (length_bp - self.length) // 2
+        return replace(self, start=start, end=start + length_bp)
+
+    def overlaps(self, other: Interval) -> bool:
+        """Whether the two share a base."""
+        return self.chrom == other.chrom and self.start < other.end and other.start < self.end
+
+    def __str__(self) -> str:
+        """As genome browsers write it: chrom:first-last, 1-based."""
+        return f"{self.chrom}:{self.start + 1}-{self.end}"
+
+
+def overlaps_between(groups: dict[str, list[Interval]]) -> Iterator[tuple[str, Interval, str, Interval]]:
+    """Pairs of intervals of two groups that overlap, at least one for each interval that overlaps another group's.
+
+    Yields:
+        group and interval that starts first, group and interval that overlaps it; in genome order of the second.
+    """
+    farthest: dict[str, Interval] = {}
+    for interval, group in sorted((interval, group) for group, intervals in groups.items() for interval in intervals):
+        for other, reaching in farthest.items():
+            if other != group and reaching.overlaps(interval):
+                yield other, reaching, group, interval
+        last = farthest.get(group)
+        if last is None or last.chrom != interval.chrom or last.end < interval.end:
+            farthest[group] = interval
