@@ -35,6 +35,7 @@ def modules_there():
         *CHECKOUT.glob("genoformer/**/*.py"),
         *CHECKOUT.glob("kernels/**/*.py"),
         *CHECKOUT.glob("kernels/**/*.cpp"),
+        *CHECKOUT.glob("genoformer/**/*.sbatch"),
     ]
     return {str(path.relative_to(CHECKOUT)) for path in found if path.name != "__init__.py"}
 

@@ -17,7 +17,7 @@ TRAIN_HELP = (
     "train.csv, eval.csv, TensorBoard events where that is installed, and checkpoints.\n\n"
     "SIGUSR1 or SIGTERM: the run saves after its step and exits with 75, 'try again'; --resume goes on and ends with "
     "the weights of a run that was not interrupted, to the bit. Several processes: 'torchrun --nproc-per-node 4 "
-    "--no-python genoformer consensus train ...'."
+    "--no-python genoformer consensus train ...'. Slurm jobs: genoformer/workflows/cluster/train.sbatch."
 )
 
 

@@ -15,6 +15,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -105,9 +106,20 @@ def _processor() -> str:
     return "\n".join([platform.machine(), platform.processor(), *sorted({x for x in lines if x.startswith(wanted)})])
 
 
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Keeps what asks a run to stop, and Slurm sends to all of its processes, from ending a compiler started inside."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR1, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _run(command: list[str]) -> str:
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
+        with _signals_held_back():
+            result = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NativeUnavailableError(f"{shlex.join(command)}: {error}") from error
     if result.returncode:

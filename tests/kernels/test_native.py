@@ -64,6 +64,15 @@ def test_ranks_that_start_together_compile_once(cache, counting_compiler):
 
 
 @needs_compiler
+def test_a_compiler_outlives_the_signals_that_stop_a_run(cache, tmp_path, monkeypatch):
+    script = tmp_path / "signalled c++"
+    script.write_text(f'#!/bin/sh\nkill -USR1 $$\nkill -TERM $$\nexec "{COMPILER}" "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", f"'{script}'")
+    assert native.build_library().exists()
+
+
+@needs_compiler
 def test_another_processor_or_source_is_another_library(cache, tmp_path, monkeypatch):
     first = native.build_library()
     monkeypatch.setattr(native, "_processor", lambda: "x86_64\nflags: sse2")

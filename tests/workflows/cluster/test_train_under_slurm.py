@@ -1,0 +1,144 @@
+"""train.sbatch on a real Slurm: signalled, killed and cancelled, a run ends with the weights of a whole one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from genoformer.config import ConsensusConfig
+from genoformer.training.checkpoint import saved_steps
+from tests.private_slurm import ENDED, Slurm, missing_programs, private_slurm, wait_until
+from tests.training.consensus_shards import TINY, write_shards
+from tests.training.test_consensus_run import CONFIG
+
+pytestmark = pytest.mark.slow
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent.parent
+SCRIPT = CHECKOUT / "genoformer" / "workflows" / "cluster" / "train.sbatch"
+STEPS = 600
+SETTINGS = [f"steps={STEPS}", "num_workers=1", "save_every=10", "eval_every=0", "batch_size=12",
+            "model.num_layers=2", "model.filter_width=256"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    if missing := missing_programs():
+        pytest.skip(f"no Slurm on this machine: {', '.join(missing)} not found; Debian has them in slurm-wlm and munge")
+    with private_slurm(tmp_path_factory.mktemp("slurm")) as running:
+        yield Slurm({**running.environment, **environment(tmp_path_factory.mktemp("bin"), running.environment["PATH"])})
+
+
+def environment(programs: Path, path: str) -> dict[str, str]:
+    """Where jobs find torchrun and `genoformer`: those of this Python and of this checkout."""
+    command = programs / "genoformer"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m genoformer.cli.main "$@"\n')
+    command.chmod(0o755)
+    places = (str(programs), str(Path(sys.executable).parent), path)
+    return {"PATH": os.pathsep.join(places), "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "kernels")])}
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "tiny.toml").write_text(CONFIG)
+    data = write_shards(folder / "data", ConsensusConfig(**TINY))
+    sets = [word for setting in SETTINGS for word in ("--set", setting)]
+    return ["consensus", "train", str(folder / "tiny.toml"), "--data", str(data), "--device", "cpu", *sets]
+
+
+@pytest.fixture(scope="module")
+def whole(slurm, arguments, tmp_path_factory) -> Path:
+    """A run of two processes that nobody interrupted, without Slurm."""
+    folder = tmp_path_factory.mktemp("whole")
+    launch = ["torchrun", "--standalone", "--nproc-per-node", "2", "--no-python", "genoformer"]
+    environment = {**slurm.environment, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*launch, *arguments, "-o", str(folder)], check=True, capture_output=True, env=environment)
+    return folder
+
+
+class Run:
+    """A training run in a folder of its own, over the jobs that work on it."""
+
+    def __init__(self, slurm: Slurm, folder: Path, arguments: list[str], options: list[str]) -> None:
+        self.slurm, self.folder, self.arguments, self.options = slurm, folder, arguments, options
+        self.log = folder.with_suffix(".log")
+
+    def submit(self, **variables: str) -> str:
+        return self.slurm.submit(
+            *self.options, f"--output={self.log}", SCRIPT, self.folder, *self.arguments, **variables
+        )
+
+    def status(self) -> str:
+        try:
+            return json.loads((self.folder / "status.json").read_text())["status"]
+        except FileNotFoundError:
+            return ""
+
+    def last_step(self) -> int:
+        return max(saved_steps(self.folder / "checkpoints"), default=0)
+
+    def wait_for_step(self, job: str, step: int) -> None:
+        """Returns once that step or a later one is saved, or the job has ended without."""
+        wait_until(
+            lambda: self.last_step() >= step or self.slurm.job(job)["JobState"] in ENDED, f"job {job} saves step {step}"
+        )
+        assert self.last_step() >= step, self.log.read_text()
+
+    def signal(self, job: str) -> None:
+        self.slurm.run("scancel", "--batch", "--signal=USR1", job)
+
+
+def assert_same_model(run: Run, whole: Path) -> None:
+    for name in ("final.safetensors", "best.safetensors"):
+        assert (run.folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_signalled_it_saves_and_is_requeued_and_ends_with_the_same_weights(slurm, arguments, whole, tmp_path):
+    run = Run(slurm, tmp_path / "run", arguments, ["--nodes=1"])
+    job = run.submit(PROCESSES_PER_NODE="2")
+    run.wait_for_step(job, 10)
+    run.signal(job)
+    assert slurm.wait_for(job, "PENDING")["Restarts"] == "1"
+    assert (run.status(), 10 <= run.last_step() < STEPS) == ("interrupted", True)
+    ended = slurm.wait_for(job, *ENDED)
+    assert (ended["ExitCode"], ended["Restarts"]) == ("0:0", "1"), run.log.read_text()
+    assert run.log.read_text().count("process 2 of 2") == 2  # one log of both starts
+    assert_same_model(run, whole)
+
+
+def test_interrupted_in_every_way_on_two_nodes_it_ends_with_the_same_weights(slurm, arguments, whole, tmp_path):
+    run = Run(slurm, tmp_path / "run", arguments, ["--nodes=2"])
+
+    # Signalled twice while Python imports: heard once it can be, and requeued once.
+    job = run.submit()
+    slurm.wait_for(job, "RUNNING")
+    run.signal(job)
+    run.signal(job)
+    assert slurm.wait_for(job, "PENDING")["Restarts"] == "1"
+    assert run.status() == "interrupted"
+    assert 1 <= run.last_step() < STEPS
+
+    # A training process that is killed is a failure, which is not requeued.
+    slurm.wait_for(job, "RUNNING")
+    run.wait_for_step(job, 100)
+    os.kill(slurm.processes(job, "genoformer.cli.main")[0], signal.SIGKILL)
+    ended = slurm.wait_for(job, *ENDED)
+    assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "1:0", "1")
+    assert run.status() == "running"
+
+    # A cancelled one saves too, and is not requeued either.
+    job = run.submit()
+    run.wait_for_step(job, run.last_step() + 10)
+    slurm.run("scancel", job)
+    ended = slurm.wait_for(job, *ENDED)
+    assert (ended["JobState"], ended["Restarts"]) == ("CANCELLED", "0")
+    wait_until(lambda: run.status() == "interrupted", "the cancelled run saves")
+    assert run.last_step() < STEPS
+
+    job = run.submit()
+    assert slurm.wait_for(job, *ENDED)["ExitCode"] == "0:0", run.log.read_text()
+    assert_same_model(run, whole)
