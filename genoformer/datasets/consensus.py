@@ -10,14 +10,13 @@ import torch
 
 from genoformer.config import ConsensusConfig
 from genoformer.datasets.loader import Batch, Draws
+from genoformer.datasets.shards import ShardedExamples
 from genoformer.errors import DataError
 from genoformer.io.examples import ExampleShard
 
 
-class ConsensusDataset:
+class ConsensusDataset(ShardedExamples[ExampleShard]):
     """Windows of several shards as one sequence, in the order of the shards: an `ExampleSource` for the loader.
-
-    Shards are opened by whoever reads first, so that each worker process has files of its own.
 
     Args:
         paths: finished shards of one split.
@@ -32,9 +31,8 @@ class ConsensusDataset:
         if not paths:
             raise DataError("no shards of examples; make them with 'genoformer consensus examples'")
         self.config, self.shuffle_passes = config, shuffle_passes
-        self._paths = [Path(path) for path in paths]
-        self._ends = np.cumsum([self._num_windows(path) for path in self._paths])
-        self._shards: dict[int, ExampleShard] = {}
+        files = [Path(path) for path in paths]
+        super().__init__(files, [self._num_windows(path) for path in files], ExampleShard)
 
     def _num_windows(self, path: Path) -> int:
         with ExampleShard(path) as shard:
@@ -47,9 +45,6 @@ class ConsensusDataset:
                 )
             return len(shard)
 
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
     def read_batch(self, indices: np.ndarray, draws: Draws | None = None) -> Batch:
         """The windows at `indices`, int64 [B]: "rows" int16 [B, R, L] and "labels" uint8 [B, L].
 
@@ -59,29 +54,15 @@ class ConsensusDataset:
             IndexError: an index out of range.
             DataError: a damaged window.
         """
-        outside = indices[(indices < 0) | (indices >= len(self))]
-        if len(outside):
-            raise IndexError(f"window {outside[0]} of {len(self)}")
         rows = np.empty((len(indices), self.config.num_rows, self.config.window_length), np.int16)
         labels = np.empty((len(indices), self.config.window_length), np.uint8)
-        places = np.searchsorted(self._ends, indices, side="right")
-        for place in np.unique(places).tolist():
-            chosen = places == place
-            examples = self._shard(place).read(indices[chosen] - (self._ends[place - 1] if place else 0))
+        for chosen, shard, places in self._locate(indices):
+            examples = shard.read(places)
             rows[chosen], labels[chosen] = examples.rows(self.config), examples.labels
         if self.shuffle_passes and draws is not None:
             keys = np.stack([draws.of(index).random(self.config.max_passes) for index in indices.tolist()])
             _reorder_passes_(rows, keys)
         return {"rows": torch.from_numpy(rows), "labels": torch.from_numpy(labels)}
-
-    def _shard(self, place: int) -> ExampleShard:
-        if place not in self._shards:
-            self._shards[place] = ExampleShard(self._paths[place])
-        return self._shards[place]
-
-    def __getstate__(self) -> dict[str, object]:
-        """What a worker process gets: no open files."""
-        return {**self.__dict__, "_shards": {}}
 
 
 def _reorder_passes_(rows: np.ndarray, keys: np.ndarray) -> None:

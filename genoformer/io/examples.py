@@ -9,32 +9,28 @@
     molecules   bytes [m]              names of the CCS reads
     attributes                         format_version, max_passes P, window_length L, split
 
-Bases and labels are pileup codes; a quality of -1 is a gap. A chunk of `windows` is one window, compressed, so that
-windows are read in any order at the speed of a scan; the other arrays are small and read when the file is opened.
+Bases and labels are pileup codes; a quality of -1 is a gap.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from genoformer.config import ConsensusConfig
-from genoformer.errors import DataError, OutputError
-from genoformer.io.reads import partial_path
+from genoformer.errors import DataError
+from genoformer.io.hdf5_shards import ShardFile, ShardWriter, deflate
 from genoformer.io.subreads import NUM_SN
 
 FORMAT_VERSION = 2
-_GZIP_LEVEL = 4
 
 
 @dataclass(frozen=True)
@@ -106,24 +102,20 @@ class ExampleWriter:
     """
 
     def __init__(self, path: str | Path, config: ConsensusConfig, split: str) -> None:
-        self.path = Path(path)
-        self._partial = partial_path(path)
         self._molecules: dict[_Molecule, int] = {}
         self._molecule, self._ccs_start = array("i"), array("i")
         self._passes, length = config.max_passes, config.window_length
-        with self._writing():
-            self._file = h5py.File(self._partial, "w", libver="latest")
-            self._file.attrs.update(
-                format_version=FORMAT_VERSION, max_passes=self._passes, window_length=length, split=split
-            )
-            shape = _window_shape(self._passes, length)
-            self._windows = self._file.create_dataset(
-                "windows", (0, *shape), np.uint8, maxshape=(None, *shape), chunks=(1, *shape),
-                compression="gzip", compression_opts=_GZIP_LEVEL,
-            )  # fmt: skip
+        attributes = {"max_passes": self._passes, "window_length": length, "split": split}
+        self._shard = ShardWriter(path, {"format_version": FORMAT_VERSION} | attributes)
+        self._shard.add_windows("windows", _window_shape(self._passes, length), np.uint8)
+
+    @property
+    def path(self) -> Path:
+        """Name of the file once it is finished."""
+        return self._shard.path
 
     def __len__(self) -> int:
-        return len(self._windows)
+        return len(self._molecule)
 
     def append(self, molecule: str, examples: Examples) -> None:
         """Adds windows of one molecule, which share strands, SN and number of passes; their `molecule` is set here."""
@@ -131,11 +123,8 @@ class ExampleWriter:
             return
         quals = (examples.ccs_quals.astype(np.int16) + 1).astype(np.uint8)
         windows = np.concatenate([examples.features, quals[:, None], examples.labels[:, None]], axis=1)
-        start = len(self)
-        with self._writing():
-            self._windows.resize(start + len(windows), axis=0)
-            for index, window in enumerate(windows, start):
-                self._windows.id.write_direct_chunk((index, 0, 0), _deflate(window))
+        # Smaller by an eighth: PW and IP codes repeat by chance only.
+        self._shard.append("windows", [deflate(window, zlib.Z_FILTERED) for window in windows])
         shared = _Molecule(
             molecule.encode(), examples.strand[0].tobytes(), examples.sn[0].tobytes(), int(examples.num_passes[0])
         )
@@ -146,42 +135,22 @@ class ExampleWriter:
     def finish(self) -> None:
         """Completes the file and gives it its name."""
         molecules = list(self._molecules)
-        arrays = {
+        self._shard.finish({
             "ccs_start": np.array(self._ccs_start, np.int32),
             "molecule": np.array(self._molecule, np.int32),
             "strand": np.frombuffer(b"".join(m.strand for m in molecules), np.uint8).reshape(-1, self._passes),
             "sn": np.frombuffer(b"".join(m.sn for m in molecules), np.float32).reshape(-1, NUM_SN),
             "num_passes": np.array([m.num_passes for m in molecules], np.uint8),
             "molecules": np.array([m.name for m in molecules], np.bytes_),
-        }
-        with self._writing():
-            for name, values in arrays.items():
-                self._file.create_dataset(name, data=values)
-            self._file.close()
-            self._partial.replace(self.path)
+        })  # fmt: skip
 
     def discard(self) -> None:
         """Closes and removes the temporary file."""
-        with contextlib.suppress(OSError, RuntimeError):  # what a full disk did not take is not wanted any more
-            self._file.close()
-        self._partial.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, RuntimeError) as error:  # h5py's words for a full disk
-            raise OutputError(f"{self._partial}: cannot be written: {error}") from None
+        self._shard.discard()
 
 
 def _window_shape(passes: int, length: int) -> tuple[int, int]:
     return 3 * passes + 3, length
-
-
-def _deflate(window: np.ndarray) -> bytes:
-    """A window as HDF5's gzip filter would store it, smaller by an eighth: PW and IP codes repeat by chance only."""
-    deflater = zlib.compressobj(_GZIP_LEVEL, strategy=zlib.Z_FILTERED)
-    return deflater.compress(window.tobytes()) + deflater.flush()
 
 
 class ExampleShard:
@@ -193,57 +162,27 @@ class ExampleShard:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        try:
-            self._file = h5py.File(self.path, "r")
-            self._read_head()
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: is not a whole shard of examples ({error}); make it again") from None
-
-    def _read_head(self) -> None:
-        attributes = dict(self._file.attrs)
-        found = attributes["format_version"]
-        if found != FORMAT_VERSION:
-            raise DataError(
-                f"{self.path}: has format version {found}; this genoformer reads version {FORMAT_VERSION}; "
-                "make the examples again"
-            )
-        self.max_passes, self.window_length = int(attributes["max_passes"]), int(attributes["window_length"])
-        self.split = str(attributes["split"])
-        self._windows = self._file["windows"]
-        windows, molecules = len(self._windows), len(self._file["molecules"])
-        shape = _window_shape(self.max_passes, self.window_length)
-        self._check("windows", (windows, *shape), "u1")
-        if self._windows.chunks != (1, *shape) or self._windows.compression != "gzip":
-            raise DataError(f"{self.path}: dataset windows is not stored as one gzip chunk a window; make it again")
-        self._ccs_start = self._array("ccs_start", (windows,), "i4")
-        self._molecule = self._array("molecule", (windows,), "i4")
-        self._strand = self._array("strand", (molecules, self.max_passes), "u1")
-        self._sn = self._array("sn", (molecules, NUM_SN), "f4")
-        self._num_passes = self._array("num_passes", (molecules,), "u1")
+        self._file = ShardFile(path, FORMAT_VERSION)
+        with self._file.reading():
+            attributes = self._file.attributes
+            self.max_passes, self.window_length = int(attributes["max_passes"]), int(attributes["window_length"])
+            self.split = str(attributes["split"])
+        windows, molecules = self._file.count("windows"), self._file.count("molecules")
+        self._windows = self._file.windows(
+            "windows", (windows, *_window_shape(self.max_passes, self.window_length)), "u1"
+        )
+        self._ccs_start = self._file.array("ccs_start", (windows,), "i4")
+        self._molecule = self._file.array("molecule", (windows,), "i4")
+        self._strand = self._file.array("strand", (molecules, self.max_passes), "u1")
+        self._sn = self._file.array("sn", (molecules, NUM_SN), "f4")
+        self._num_passes = self._file.array("num_passes", (molecules,), "u1")
         if windows and not 0 <= self._molecule.min() <= self._molecule.max() < molecules:
             raise DataError(f"{self.path}: has windows of molecules that it does not name; make it again")
-
-    def _check(self, name: str, shape: tuple[int, ...], dtype: str) -> h5py.Dataset:
-        """A dataset of the file."""
-        dataset = self._file[name]
-        if dataset.shape != shape or not np.issubdtype(dataset.dtype, np.dtype(dtype).type):
-            raise DataError(
-                f"{self.path}: dataset {name} is {dataset.dtype} {dataset.shape}; expected {np.dtype(dtype)} {shape}; "
-                "make it again"
-            )
-        return dataset
-
-    def _array(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """A small dataset, read; it must lie in the file as it is, so that it is no larger than the file."""
-        dataset = self._check(name, shape, dtype)
-        if dataset.nbytes and dataset.id.get_offset() is None:
-            raise DataError(f"{self.path}: dataset {name} is not contiguous; make it again")
-        return dataset[:]
 
     @functools.cached_property
     def molecules(self) -> list[str]:
         """Names of the CCS reads; one may stand more than once."""
-        names = self._array("molecules", (len(self._num_passes),), "S")
+        names = self._file.array("molecules", (len(self._num_passes),), "S")
         return [name.decode() for name in names.tolist()]
 
     def __len__(self) -> int:
@@ -262,24 +201,10 @@ class ExampleShard:
             DataError: a damaged window.
         """
         chosen = np.arange(len(self))[indices] if isinstance(indices, slice) else np.asarray(indices, dtype=np.int64)
-        packed = b"".join(self._window(index) for index in chosen.tolist())
-        windows = np.frombuffer(packed, np.uint8).reshape(-1, *self._windows.shape[1:])  # [n, 3P + 3, L]
+        windows = self._windows.read(chosen.tolist())  # [n, 3P + 3, L]
         molecule = self._molecule[chosen]
         return Examples(
             features=windows[:, :-2], ccs_quals=(windows[:, -2] - np.uint8(1)).view(np.int8), labels=windows[:, -1],
             strand=self._strand[molecule], sn=self._sn[molecule], ccs_start=self._ccs_start[chosen],
             num_passes=self._num_passes[molecule], molecule=molecule,
         )  # fmt: skip
-
-    def _window(self, index: int) -> bytes:
-        """A window's bytes: read and inflated here, which takes a third of the time of HDF5's own path."""
-        size = self._windows.shape[1] * self._windows.shape[2]
-        try:
-            _, chunk = self._windows.id.read_direct_chunk((index, 0, 0))
-            inflater = zlib.decompressobj()
-            window = inflater.decompress(chunk, size + 1)  # one more, so that it goes on to the checksum
-        except (OSError, RuntimeError, zlib.error) as error:
-            raise DataError(f"{self.path}: window {index} cannot be read ({error}); make it again") from None
-        if len(window) != size or not inflater.eof:
-            raise DataError(f"{self.path}: window {index} has not the {size} bytes that it should; make it again")
-        return window
