@@ -162,7 +162,7 @@ class ExampleShard:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._file = ShardFile(path, FORMAT_VERSION)
+        self._file = ShardFile(path, "consensus", FORMAT_VERSION)
         with self._file.reading():
             attributes = self._file.attributes
             self.max_passes, self.window_length = int(attributes["max_passes"]), int(attributes["window_length"])

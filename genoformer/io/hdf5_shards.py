@@ -22,6 +22,7 @@ from genoformer.errors import DataError, OutputError
 from genoformer.io.reads import partial_path
 
 _GZIP_LEVEL = 4
+_UNMARKED_KIND = "consensus"  # its shards have no attribute "kind"
 
 
 def deflate(values: np.ndarray, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> bytes:
@@ -86,18 +87,26 @@ class ShardWriter:
 class ShardFile:
     """A finished shard, whose arrays are checked before they are read.
 
+    Args:
+        kind: "consensus" or "expression".
+        format_version: the one that can be read.
     Attributes:
         attributes: of the file.
     Raises:
         DataError: no HDF5 file of this format.
     """
 
-    def __init__(self, path: str | Path, format_version: int) -> None:
+    def __init__(self, path: str | Path, kind: str, format_version: int) -> None:
         self.path = Path(path)
         with self.reading():
             self._file = h5py.File(self.path, "r")
             self.attributes: dict[str, Any] = dict(self._file.attrs)
             found = self.attributes["format_version"]
+        found_kind = self.attributes.get("kind", _UNMARKED_KIND)
+        if found_kind != kind:
+            raise DataError(
+                f"{path}: is a shard of {found_kind} examples; expected one of 'genoformer {kind} examples'"
+            )
         if found != format_version:
             raise DataError(
                 f"{path}: has format version {found}; this genoformer reads version {format_version}; "
