@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from genoformer.cli.terminal import ReadCount, set_up_log
+from genoformer.cli.terminal import Count, set_up_log
 
 _READS_HELP = "BAM, FASTQ(.gz) or FASTA(.gz)."
 _TRUTH_HELP = "FASTA(.gz): a genome, or one sequence a molecule named movie/hole/..., as 'simulate' writes."
@@ -62,7 +62,7 @@ def assess(
     kind = _truth_kind(truth_per_read)
     options = AssessOptions(corrected, draft, truth, tuple(output), kind, calibration, min_quality, threads)
     set_up_log(quiet)
-    with ReadCount(hidden=quiet) as count:
+    with Count("reads", hidden=quiet) as count:
         summary = run(options, count.update)
     if not quiet:
         typer.echo(_describe(summary), err=True)
@@ -82,7 +82,7 @@ def calibrate(
 
     options = CalibrateOptions(reads, truth, output, _truth_kind(truth_per_read), threads)
     set_up_log(quiet)
-    with ReadCount(hidden=quiet) as count:
+    with Count("reads", hidden=quiet) as count:
         content = run(options, count.update)
     if not quiet:
         typer.echo(_describe_calibration(content), err=True)

@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 
 from genoformer import __version__
 from genoformer.cli.consensus import app as consensus_app
+from genoformer.cli.expression import app as expression_app
 from genoformer.cli.model import app as model_app
 from genoformer.errors import GenoformerError
 
@@ -74,6 +75,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(consensus_app, name="consensus")
+app.add_typer(expression_app, name="expression")
 app.add_typer(model_app, name="model")
 
 

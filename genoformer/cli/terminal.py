@@ -77,17 +77,21 @@ class Progress:
         self._bar.update(self._task, completed=100 * part, molecules=num_molecules)
 
 
-class ReadCount:
-    """A count of reads on stderr, only where that is a terminal."""
+class Count:
+    """A running count on stderr, only where that is a terminal.
 
-    def __init__(self, hidden: bool) -> None:
+    Args:
+        what: is counted, for instance "reads".
+    """
+
+    def __init__(self, what: str, hidden: bool) -> None:
         from rich import progress
         from rich.console import Console
 
         console = Console(stderr=True)
         self._bar = progress.Progress(
             progress.SpinnerColumn(),
-            progress.TextColumn("{task.completed:,} reads"),
+            progress.TextColumn(f"{{task.completed:,}} {what}"),
             progress.TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -95,13 +99,13 @@ class ReadCount:
         )
         self._task = self._bar.add_task("", total=None)
 
-    def __enter__(self) -> ReadCount:
+    def __enter__(self) -> Count:
         self._bar.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._bar.stop()
 
-    def update(self, num_reads: int) -> None:
-        """Shows the number of reads done."""
-        self._bar.update(self._task, completed=num_reads)
+    def update(self, count: int) -> None:
+        """Shows how many are done."""
+        self._bar.update(self._task, completed=count)

@@ -62,7 +62,7 @@ class ExpressionDataset(ShardedExamples[ExpressionShard]):
         """How many bins of the shard make one of the model."""
         shape, stored = self.shape, self.stored
         bins_in_one, rest = divmod(shape.bin_bp, stored.bin_bp)
-        if rest or shape.target_bp > stored.target_bp or not 0 <= shape.flank_bp <= stored.flank_bp:
+        if rest or not shape.is_centred or shape.target_bp > stored.target_bp or shape.flank_bp > stored.flank_bp:
             raise DataError(
                 f"{path}: has examples of {stored}; the model reads {shape}, and bins must be of a multiple of the "
                 "shard's, their number and the sequence on either side no more than its; make the examples anew"

@@ -59,6 +59,11 @@ class WindowShape:
         """Bases before the first bin, as many as after the last one."""
         return (self.sequence_bp - self.target_bp) // 2
 
+    @property
+    def is_centred(self) -> bool:
+        """Whether the bins can lie in the middle of the sequence."""
+        return self.sequence_bp >= self.target_bp and (self.sequence_bp - self.target_bp) % 2 == 0
+
     def __str__(self) -> str:
         return f"{self.sequence_bp:,} bp with {self.num_bins:,} bins of {self.bin_bp} bp"
 
@@ -182,7 +187,7 @@ class ExpressionShard:
             attributes = self._file.attributes
             self.split, self.transform = str(attributes["split"]), str(attributes["transform"])
             shape = WindowShape(*(int(attributes[name]) for name in ("sequence_bp", "bin_bp", "num_bins")))
-            if min(vars(shape).values()) < 1 or shape.flank_bp < 0 or attributes["dtype"] not in DTYPES:
+            if min(vars(shape).values()) < 1 or not shape.is_centred or attributes["dtype"] not in DTYPES:
                 raise ValueError(f"attributes {attributes}")
         return shape, attributes["dtype"]
 

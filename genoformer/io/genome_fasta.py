@@ -5,7 +5,6 @@ A missing index is built; it appears whole or not at all, so that several proces
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import struct
@@ -66,7 +65,7 @@ class Genome:
         """Bases of a contig.
 
         Raises:
-            DataError: no such contig; the text names the nearest one.
+            DataError: no such contig; the text says how it may be called there.
         """
         if chrom not in self.lengths:
             raise DataError(f"{self.path}: has no contig '{chrom}'; {contig_hint(chrom, self.lengths)}")
@@ -115,9 +114,6 @@ def contig_hint(chrom: str, lengths: dict[str, int]) -> str:
     renamed = chrom.removeprefix("chr") if chrom.startswith("chr") else f"chr{chrom}"
     if renamed in lengths:
         return f"it has '{renamed}': rename the contigs in one of the files"
-    near = difflib.get_close_matches(chrom, list(lengths)[:1000], n=1)
-    if near:
-        return f"did you mean '{near[0]}'?"
     shown = ", ".join(list(lengths)[:_NAMES_SHOWN])
     return f"it has {len(lengths)} others: {shown}{', ...' if len(lengths) > _NAMES_SHOWN else ''}"
 

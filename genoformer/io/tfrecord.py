@@ -20,7 +20,7 @@ from genoformer.errors import DataError
 from genoformer.io.crc32c import masked_crc32c
 from genoformer.io.protobuf import fields, signed
 
-MAX_RECORD_BYTES = 1 << 26  # Enformer's: 131 kb of sequence and 896 bins of 5,313 float16 tracks are 10 MB
+MAX_RECORD_BYTES = 1 << 26  # where the caller does not know how large a record may be
 
 _CHUNK_BYTES = 1 << 16
 _LENGTH_BYTES, _CRC_BYTES = 8, 4
@@ -29,7 +29,7 @@ _ANY_ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
 Example = dict[str, list[bytes] | np.ndarray]
 
 
-def read_examples(path: str | os.PathLike[str]) -> Iterator[Example]:
+def read_examples(path: str | os.PathLike[str], max_record_bytes: int = MAX_RECORD_BYTES) -> Iterator[Example]:
     """The examples of a TFRecord file in file order, one at a time.
 
     Yields:
@@ -37,23 +37,23 @@ def read_examples(path: str | os.PathLike[str]) -> Iterator[Example]:
     Raises:
         DataError: as `read_records`, or a record that is no `tf.train.Example`.
     """
-    for index, record in enumerate(read_records(path)):
+    for index, record in enumerate(read_records(path, max_record_bytes)):
         try:
             yield parse_example(record)
         except DataError as error:
             raise DataError(f"{path} record {index}: {error}; expected a tf.train.Example") from None
 
 
-def read_records(path: str | os.PathLike[str]) -> Iterator[memoryview]:
+def read_records(path: str | os.PathLike[str], max_record_bytes: int = MAX_RECORD_BYTES) -> Iterator[memoryview]:
     """The records of a TFRecord file in file order, their checksums verified; only one is in memory.
 
     Raises:
-        DataError: a file that cannot be opened, is damaged, ends inside a record, or has a record over 64 MB.
+        DataError: a file that cannot be opened, is damaged, ends inside a record, or has a record that is too large.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
-            yield from _read_stream(path, file)
+            yield from _read_stream(path, file, max_record_bytes)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except zlib.error as error:
@@ -129,14 +129,14 @@ def _looks_compressed(file: BinaryIO) -> bool:
     return head[:2] == b"\x1f\x8b" or is_zlib
 
 
-def _read_stream(path: Path, file: BinaryIO) -> Iterator[memoryview]:
+def _read_stream(path: Path, file: BinaryIO, max_record_bytes: int) -> Iterator[memoryview]:
     stream, index, position = _Stream(file), 0, 0
     while head := stream.read(_LENGTH_BYTES + _CRC_BYTES):
         where = f"{path} record {index} at byte {position}"
         _check_crc(head[:_LENGTH_BYTES], head[_LENGTH_BYTES:], f"{where}: its length")
         length = int.from_bytes(head[:_LENGTH_BYTES], "little")
-        if length > MAX_RECORD_BYTES:
-            raise DataError(f"{where}: has {length} bytes; expected at most {MAX_RECORD_BYTES}")
+        if length > max_record_bytes:
+            raise DataError(f"{where}: has {length} bytes; expected at most {max_record_bytes}")
         body = memoryview(stream.read(length + _CRC_BYTES))
         _check_crc(body[:length], body[length:], where)
         yield body[:length]

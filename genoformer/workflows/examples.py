@@ -22,7 +22,6 @@ from genoformer import __version__
 from genoformer.config import ConsensusConfig
 from genoformer.datasets.labels import ADJUSTED, OVERFLOW, window_labels
 from genoformer.datasets.pileup import build_pileup, cut_windows, window_rows
-from genoformer.errors import OutputError, UsageError
 from genoformer.io.bam import BamReader
 from genoformer.io.examples import Examples, ExampleWriter
 from genoformer.io.reads import write_json
@@ -37,6 +36,7 @@ from genoformer.io.truth import (
     read_truth_split,
 )
 from genoformer.workflows.ordered_map import ordered_map
+from genoformer.workflows.shard_files import shard_suffix, shard_writers
 
 _INSERTION = 1
 _AHEAD_PER_WORKER = 4
@@ -98,7 +98,7 @@ def make_examples(options: ExamplesOptions, on_progress: Callable[[int], None] |
     """
     suffix = shard_suffix(options.shard)
     counts: Counter[str] = Counter()
-    with shard_writers(options.out_dir, suffix, options.config) as writers:
+    with shard_writers(options.out_dir, suffix, SPLITS, functools.partial(new_writer, options.config)) as writers:
         for made in _made(options):
             counts.update(made.counts)
             if made.split is not None and made.examples is not None:
@@ -110,38 +110,9 @@ def make_examples(options: ExamplesOptions, on_progress: Callable[[int], None] |
     return summary
 
 
-def shard_suffix(shard: tuple[int, int]) -> str:
-    """How the files of shard (i, n) are told apart: 'iiiii-of-nnnnn'.
-
-    Raises:
-        UsageError: i is not in 1 to n.
-    """
-    index, count = shard
-    if not 1 <= index <= count:
-        raise UsageError(f"--shard is {index}/{count}; expected i/N with 1 <= i <= N")
-    return f"{index:05d}-of-{count:05d}"
-
-
-@contextlib.contextmanager
-def shard_writers(out_dir: Path, suffix: str, config: ConsensusConfig) -> Iterator[dict[str, ExampleWriter]]:
-    """A writer for each split; the files appear when the context ends well, and none where it ends with an error.
-
-    Raises:
-        OutputError: the folder or a file cannot be written.
-    """
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out_dir}: cannot be made: {error.strerror}") from None
-    writers = {split: ExampleWriter(out_dir / f"{split}-{suffix}.h5", config, split) for split in SPLITS}
-    try:
-        yield writers
-        for writer in writers.values():
-            writer.finish()
-    except BaseException:
-        for writer in writers.values():
-            writer.discard()
-        raise
+def new_writer(config: ConsensusConfig, path: Path, split: str) -> ExampleWriter:
+    """A writer for one shard, as `shard_writers` asks for it."""
+    return ExampleWriter(path, config, split)
 
 
 def _made(options: ExamplesOptions) -> Iterator[_Made]:

@@ -5,6 +5,7 @@ The shards are those that `examples` makes of the BAM files from which the TFRec
 
 from __future__ import annotations
 
+import functools
 import glob
 import itertools
 import json
@@ -21,7 +22,8 @@ from genoformer.errors import DataError, UsageError
 from genoformer.io.reads import write_json
 from genoformer.io.tf_examples import LabelledWindow, read_labelled_windows
 from genoformer.io.truth import SPLITS
-from genoformer.workflows.examples import shard_suffix, shard_writers
+from genoformer.workflows.examples import new_writer
+from genoformer.workflows.shard_files import shard_suffix, shard_writers
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ def import_examples(options: ImportOptions) -> dict[str, Any]:
     config = first[2].config
     counts: Counter[str] = Counter()
     names: dict[str, set[str]] = {split: set() for split in SPLITS}
-    with shard_writers(options.out_dir, suffix, config) as writers:
+    with shard_writers(options.out_dir, suffix, SPLITS, functools.partial(new_writer, config)) as writers:
         for split, path, window in itertools.chain([first], windows):
             if window.config != config:
                 raise DataError(f"{path}: {_shape(window)}, but {first[1]} {_shape(first[2])}; import them apart")

@@ -98,7 +98,16 @@ def test_version():
 def test_help_lists_the_groups_and_documents_exit_codes_and_variable(flag):
     result = CliRunner().invoke(app, [flag], env={"COLUMNS": "200", "TERM": "dumb"})
     assert result.exit_code == 0
-    for word in ["consensus", "model", "--version", "--install-completion", "GENOFORMER_TRACEBACK=1", "130", "141"]:
+    for word in [
+        "consensus",
+        "expression",
+        "model",
+        "--version",
+        "--install-completion",
+        "GENOFORMER_TRACEBACK=1",
+        "130",
+        "141",
+    ]:
         assert word in result.stdout
 
 
@@ -118,7 +127,9 @@ def heavy_modules_after(statements: str) -> str:
     return stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["consensus", "--help"], ["model", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], *([group, "--help"] for group in ("consensus", "expression", "model"))]
+)
 def test_help_loads_nothing_heavy(arguments):
     call = f"from genoformer.cli.main import app; app({arguments}, prog_name='genoformer')"
     assert heavy_modules_after(call) == "loaded []"

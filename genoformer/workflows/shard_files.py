@@ -1,0 +1,63 @@
+"""The files of one shard of examples: one a split, all whole or none there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from genoformer.errors import OutputError, UsageError
+
+
+class Writer(Protocol):
+    """Writes a file that has its name only once it is finished."""
+
+    def finish(self) -> None:
+        """Completes the file and gives it its name."""
+
+    def discard(self) -> None:
+        """Leaves no file."""
+
+
+WriterT = TypeVar("WriterT", bound=Writer)
+
+
+def shard_suffix(shard: tuple[int, int]) -> str:
+    """How the files of shard (i, n) are told apart: 'iiiii-of-nnnnn'.
+
+    Raises:
+        UsageError: i is not in 1 to n.
+    """
+    index, count = shard
+    if not 1 <= index <= count:
+        raise UsageError(f"--shard is {index}/{count}; expected i/N with 1 <= i <= N")
+    return f"{index:05d}-of-{count:05d}"
+
+
+@contextlib.contextmanager
+def shard_writers(
+    out_dir: Path, suffix: str, splits: Iterable[str], new_writer: Callable[[Path, str], WriterT]
+) -> Iterator[dict[str, WriterT]]:
+    """A writer for each split; the files appear when the context ends well, and none where it ends with an error.
+
+    Args:
+        new_writer: makes one from path and split.
+    Raises:
+        OutputError: the folder or a file cannot be written.
+    """
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out_dir}: cannot be made: {error.strerror}") from None
+    writers: dict[str, WriterT] = {}
+    try:
+        for split in splits:
+            writers[split] = new_writer(out_dir / f"{split}-{suffix}.h5", split)
+        yield writers
+        for writer in writers.values():
+            writer.finish()
+    except BaseException:
+        for writer in writers.values():
+            writer.discard()
+        raise
