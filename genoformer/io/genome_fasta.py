@@ -114,8 +114,8 @@ def contig_hint(chrom: str, lengths: dict[str, int]) -> str:
     renamed = chrom.removeprefix("chr") if chrom.startswith("chr") else f"chr{chrom}"
     if renamed in lengths:
         return f"it has '{renamed}': rename the contigs in one of the files"
-    shown = ", ".join(list(lengths)[:_NAMES_SHOWN])
-    return f"it has {len(lengths)} others: {shown}{', ...' if len(lengths) > _NAMES_SHOWN else ''}"
+    shown, more = ", ".join(list(lengths)[:_NAMES_SHOWN]), len(lengths) - _NAMES_SHOWN
+    return f"it has {shown}{f' and {more} more' if more > 0 else ''}"
 
 
 def _is_compressed(path: Path) -> bool:

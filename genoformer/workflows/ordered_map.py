@@ -78,7 +78,7 @@ def _result(entry: Future[R] | BaseException) -> R:
         return entry.result()
     except BrokenProcessPool:
         raise GenoformerError(
-            "a worker process died; is there enough memory? Lower --batch-zmws or --threads"
+            "a worker process died; is there enough memory? Use fewer --threads or smaller batches"
         ) from None
 
 

@@ -44,12 +44,17 @@ def shard_writers(
     Args:
         new_writer: makes one from path and split.
     Raises:
-        OutputError: the folder or a file cannot be written.
+        OutputError: the folder or a file cannot be written, or the folder has shards of a run with another number of
+            them: a model would learn from both.
     """
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out_dir}: cannot be made: {error.strerror}") from None
+    number = suffix.rpartition("-")[2]
+    other = next((path for path in sorted(out_dir.glob("*-of-*.h5")) if not path.stem.endswith(f"-{number}")), None)
+    if other is not None:
+        raise OutputError(f"{other}: is a shard of another run; remove those of {out_dir}, or choose another folder")
     writers: dict[str, WriterT] = {}
     try:
         for split in splits:

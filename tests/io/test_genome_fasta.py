@@ -116,13 +116,19 @@ def test_a_folder_that_cannot_be_written(path, monkeypatch, caplog):
     ("chrom", "message"),
     [
         ("1", "has no contig '1'; it has 'chr1': rename the contigs in one of the files"),
-        ("NC_000001.11", "has no contig 'NC_000001.11'; it has 3 others: chr1, chr2, empty_after"),
+        ("NC_000001.11", "has no contig 'NC_000001.11'; it has chr1, chr2, empty_after"),
     ],
 )
 def test_a_contig_that_is_not_there(path, chrom, message):
     with Genome(path) as genome, pytest.raises(DataError) as caught:
         genome.codes(Interval(chrom, 0, 5))
     assert str(caught.value) == f"{path}: {message}"
+
+
+def test_a_contig_among_many(tmp_path):
+    text = b"".join(b">c%d\nA\n" % number for number in range(9))
+    with Genome(write(tmp_path, text=text)) as genome, pytest.raises(DataError, match=r"it has c0, c1, c2 and 6 more$"):
+        genome.length("chr1")
 
 
 def test_a_prefix_too_many(tmp_path):

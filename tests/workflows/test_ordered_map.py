@@ -114,7 +114,7 @@ def test_an_error_of_the_function_is_that_error(num_workers):
 def test_a_worker_that_dies_is_named():
     _, error = taken(die_at_three, iter(range(9)), 1)
     assert isinstance(error, GenoformerError)
-    assert str(error) == "a worker process died; is there enough memory? Lower --batch-zmws or --threads"
+    assert str(error) == "a worker process died; is there enough memory? Use fewer --threads or smaller batches"
 
 
 def test_a_worker_that_dies_between_two_items_is_named():

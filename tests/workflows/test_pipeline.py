@@ -108,7 +108,7 @@ def test_an_error_of_a_worker_is_that_error(raw_molecules, prepare, num_workers)
 def test_a_worker_that_dies_is_named(raw_molecules):
     with pytest.raises(GenoformerError) as error:
         in_time(lambda: list(prepared_molecules(iter(raw_molecules), exit_worker, 1, 2, StageSeconds())))
-    assert str(error.value) == "a worker process died; is there enough memory? Lower --batch-zmws or --threads"
+    assert str(error.value) == "a worker process died; is there enough memory? Use fewer --threads or smaller batches"
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -44,6 +44,16 @@ def test_a_file_that_cannot_be_finished(tmp_path):
         pass
 
 
+def test_shards_of_another_run(tmp_path):
+    for name in ("train-00002-of-00002.h5", "train-00001-of-00002.h5"):
+        (tmp_path / name).write_text("")
+    with shard_writers(tmp_path, "00001-of-00002", ["train"], Text):
+        pass
+    message = r"train-00001-of-00002.h5: is a shard of another run; remove those of .*, or choose another folder"
+    with pytest.raises(OutputError, match=message), shard_writers(tmp_path, "00001-of-00001", ["train"], Text):
+        pass
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "a").write_text("")
     with (
