@@ -16,7 +16,12 @@ OUTPUT_HELP = "File to write: .fastq, .fastq.gz (BGZF) or .bam; - for FASTQ on s
 
 Output = Annotated[str, typer.Option("-o", "--output", help=OUTPUT_HELP)]
 Model = Annotated[
-    str, typer.Option("-m", "--model", help="A .safetensors model, or 'vote': a column vote that needs no weights.")
+    str,
+    typer.Option(
+        "-m",
+        "--model",
+        help="A .safetensors file; 'consensus-tiny', the model that ships; or 'vote': a column vote, without a model.",
+    ),
 ]
 BatchSize = Annotated[
     int | None, typer.Option(help="Windows that the model takes at once. Default: 64 on CPU, 1024 on CUDA.")
@@ -75,7 +80,7 @@ def correct(
     subreads: Annotated[str, typer.Argument(help="BAM of subreads aligned to their CCS reads, ZMW by ZMW (actc).")],
     ccs: Annotated[str, typer.Argument(help="BAM of the CCS reads, in any order.")],
     output: Output,
-    model: Model = "vote",
+    model: Model = "consensus-tiny",
     batch_size: BatchSize = None,
     batch_zmws: BatchZmws = 8,
     threads: Threads = None,
@@ -123,7 +128,7 @@ RUN_HELP = (
 def run(
     subreads: Annotated[str, typer.Argument(help="BAM of raw subreads, ZMW by ZMW, as the instrument writes them.")],
     output: Output,
-    model: Model = "vote",
+    model: Model = "consensus-tiny",
     min_passes: Annotated[int, typer.Option(help=MIN_PASSES_HELP)] = 3,
     max_passes: Annotated[int, typer.Option(help=MAX_PASSES_HELP)] = 30,
     max_length: Annotated[int, typer.Option(help=MAX_LENGTH_HELP)] = 50_000,

@@ -1,14 +1,16 @@
-"""`genoformer model`: convert models of other programs, and show what a model file holds."""
+"""`genoformer model`: convert models of other programs, export one's own, and show what a model file holds."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-app = typer.Typer(help="Convert models of other programs, and show what a model file holds.", no_args_is_help=True)
+app = typer.Typer(
+    help="Convert models of other programs, export your own, and show what a model file holds.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -23,20 +25,48 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="Replace the output if it is there.")] = False,
 ) -> None:
     """Convert a DeepConsensus checkpoint (v0.1 to v1.2) to a model file, without TensorFlow."""
-    from genoformer.errors import UsageError
     from genoformer.models.checkpoint import save_checkpoint
     from genoformer.models.convert import convert_deepconsensus
 
-    if output.suffix != ".safetensors":
-        raise UsageError(f"output '{output}': expected a name ending in .safetensors")
-    if output.exists() and not force:
-        raise UsageError(f"{output} is already there; choose another name, or replace it with --force")
+    _check_output(output, force)
     conversion = convert_deepconsensus(checkpoint, params)
     save_checkpoint(output, conversion.state_dict, conversion.config, metadata=conversion.metadata)
     num_parameters = sum(tensor.numel() for tensor in conversion.state_dict.values())
     for note in conversion.metadata["notes"]:
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"wrote {output}: {num_parameters:,} parameters from {conversion.metadata['source']}", err=True)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="Model file (.safetensors), as training writes it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")],
+    dtype: Annotated[Literal["fp16", "bf16", "fp32"], typer.Option(help="Type of the weights in the file.")] = "fp16",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="File of 'consensus calibrate', which 'correct' then applies to what this model predicts."),
+    ] = None,
+    note: Annotated[list[str] | None, typer.Option(help="For people: 'model info' shows it. Repeatable.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the output if it is there.")] = False,
+) -> None:
+    """Write a trained model for others: smaller weights, with the calibration of its qualities inside."""
+    import torch
+
+    from genoformer.models.export import export_model
+
+    _check_output(output, force)
+    types = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+    export_model(model, output, dtype=types[dtype], calibration=calibration, notes=tuple(note or ()))
+    typer.echo(f"wrote {output}: {output.stat().st_size:,} bytes", err=True)
+
+
+def _check_output(output: Path, force: bool) -> None:
+    from genoformer.errors import UsageError
+
+    if output.suffix != ".safetensors":
+        raise UsageError(f"output '{output}': expected a name ending in .safetensors")
+    if output.exists() and not force:
+        raise UsageError(f"{output} is already there; choose another name, or replace it with --force")
 
 
 @app.command()
@@ -66,6 +96,7 @@ def _describe(model: Path) -> dict[str, Any]:
         "parameters": sum(tensor.numel() for tensor in checkpoint.state_dict.values()),
         "sha256": model_hash(model),
         "source": checkpoint.metadata.get("source"),
+        "calibration_table": "calibration" in checkpoint.metadata,
         "notes": checkpoint.metadata.get("notes", []),
         "config": checkpoint.config.model_dump(mode="json"),
     }

@@ -52,18 +52,37 @@ def read_calibration(path: str | Path) -> CalibrationFile:
     Raises:
         DataError: not such a file, or a table that is not 94 qualities from 0 to 93 that do not decrease.
     """
+    content, digest = read_content(path)
+    return parse_calibration(content, str(path), digest)
+
+
+def read_content(path: str | Path) -> tuple[Any, str]:
+    """What a calibration file holds, not looked into, and the SHA-256 of the file.
+
+    Raises:
+        DataError: no JSON.
+    """
     try:
         with open(path, "rb") as file:
             text = file.read(MAX_BYTES + 1)
         content = json.loads(text) if len(text) <= MAX_BYTES else None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON: {getattr(error, 'strerror', None) or error}") from None
+    return content, hashlib.sha256(text).hexdigest()
+
+
+def parse_calibration(content: Any, where: str, digest: str) -> CalibrationFile:
+    """The tables of a calibration file's JSON, or of what a model file holds of one.
+
+    Raises:
+        DataError: as `read_calibration`.
+    """
     content = content if isinstance(content, dict) else {}
     kind = content.get("format"), content.get("format_version")
     if kind != (FORMAT, FORMAT_VERSION) or not isinstance(content.get("fitted_on"), dict):
-        raise DataError(f"{path}: is not a calibration of format version {FORMAT_VERSION}; make one with 'calibrate'")
-    tables = CalibrationTables(np.stack([_table(content.get(source), f"{path}: '{source}'") for source in SOURCES]))
-    return CalibrationFile(tables, content["fitted_on"], hashlib.sha256(text).hexdigest())
+        raise DataError(f"{where}: is not a calibration of format version {FORMAT_VERSION}; make one with 'calibrate'")
+    tables = CalibrationTables(np.stack([_table(content.get(source), f"{where}: '{source}'") for source in SOURCES]))
+    return CalibrationFile(tables, content["fitted_on"], digest)
 
 
 def _table(source: Any, where: str) -> np.ndarray:

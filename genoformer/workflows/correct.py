@@ -62,7 +62,11 @@ def correct(options: CorrectOptions, on_progress: Callable[[int, float], None] |
     with open_molecules(options.subreads, options.ccs, options.draft) as source:
         predictor = load_predictor(options)
         calibration = choose_calibration(
-            options.calibration, options.ccs_calibration, predictor.config.calibration, predictor.digest
+            options.calibration,
+            options.ccs_calibration,
+            predictor.config.calibration,
+            predictor.digest,
+            predictor.calibration_tables,
         )
         settings = StitchSettings(
             options.min_quality,
@@ -254,7 +258,7 @@ def _command(options: CorrectOptions, predictor: Predictor) -> str:
         words = ["genoformer consensus correct", Path(options.subreads).name, Path(options.ccs).name]
     else:
         words = ["genoformer consensus run", Path(options.subreads).name, *options.draft.flags()]
-    words += ["--model", Path(options.model).name]
+    words += ["--model", predictor.name]
     defaults = CorrectOptions("", "", "")
     for flag in ("batch_size", "device", "precision", "skip_windows_above", "min_quality", "min_length",
                  "max_base_quality", "calibration", "ccs_calibration", "ins_trim", "limit", "on_fail"):  # fmt: skip

@@ -14,6 +14,7 @@ from genoformer.workflows.calibration import is_calibration_file
 from genoformer.workflows.draft_zmw import DraftSettings
 
 VOTE = "vote"
+DEFAULT_MODEL = "consensus-tiny"  # of those that ship
 ON_FAIL = ("drop", "ccs")
 PRECISIONS = ("fp32", "bf16")
 
@@ -29,7 +30,7 @@ class CorrectOptions:
     subreads: str
     ccs: str | None
     output: str
-    model: str = VOTE
+    model: str = DEFAULT_MODEL
     batch_size: int | None = None
     batch_zmws: int = 8
     threads: int | None = None

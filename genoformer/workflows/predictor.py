@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genoformer import __version__
+from genoformer import __version__, assets
 from genoformer.config import ConsensusConfig
 from genoformer.errors import UsageError
-from genoformer.workflows.correct_options import VOTE, CorrectOptions
+from genoformer.workflows.correct_options import DEFAULT_MODEL, VOTE, CorrectOptions
 from genoformer.workflows.prepare import Calls
 
 if TYPE_CHECKING:
     import torch
 
+MODEL_SUFFIX = ".safetensors"
 CPU_BATCH, GPU_BATCH = 64, 1024
 _SPARE_CORES = 2  # on a GPU machine: one feeds the device, one writes
 
@@ -33,6 +35,7 @@ class Predictor:
     device: str
     batch_size: int
     num_workers: int  # pileup processes; 0: pileups in the reading thread
+    calibration_tables: Any = None  # what the model file holds of a calibration file, not yet looked into
 
     @property
     def on_cpu(self) -> bool:
@@ -65,12 +68,12 @@ def load_predictor(options: CorrectOptions) -> Predictor:
 def _load_trained(options: CorrectOptions, threads: int) -> Predictor:
     import torch
 
-    from genoformer.models.checkpoint import load_model, model_hash
+    from genoformer.models.checkpoint import load_checkpoint, load_model, model_hash
     from genoformer.models.consensus import call_bases, prepare_for_inference
 
-    device = _device(options.device)
+    device, path = _device(options.device), model_path(options.model)
     torch.set_num_threads(threads if device.type == "cpu" else 1)
-    model = load_model(options.model, device)
+    model = load_model(path, device)
     callable_model = prepare_for_inference(model, options.precision)
 
     def predict(rows: np.ndarray) -> Calls:
@@ -82,12 +85,30 @@ def _load_trained(options: CorrectOptions, threads: int) -> Predictor:
     return Predictor(
         model.config,
         predict,
-        name=os.path.basename(options.model),
-        digest=f"sha256:{model_hash(options.model)}",
+        name=path.name,
+        digest=f"sha256:{model_hash(path)}",
         device=str(device),
         batch_size=options.batch_size or (CPU_BATCH if on_cpu else GPU_BATCH),
         num_workers=_num_workers(threads, on_cpu, drafts=options.ccs is None),
+        calibration_tables=load_checkpoint(path).metadata.get("calibration"),
     )
+
+
+def model_path(model: str) -> Path:
+    """The file that --model names: a path, or a model that ships, without its suffix.
+
+    Raises:
+        UsageError: neither.
+    """
+    path = Path(model)
+    if path.suffix or path.name != model or path.exists():
+        return path
+    try:
+        return assets.path("checkpoints", f"{model}{MODEL_SUFFIX}")
+    except UsageError:
+        raise UsageError(
+            f"--model is '{model}'; expected a {MODEL_SUFFIX} file, '{VOTE}', or a model that ships: {DEFAULT_MODEL}"
+        ) from None
 
 
 def _num_workers(threads: int, on_cpu: bool, drafts: bool) -> int:

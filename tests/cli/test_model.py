@@ -94,11 +94,12 @@ def test_info_as_a_table(model_file: Path) -> None:
     assert result.exit_code == 0
     assert result.stderr == ""
     rows = [tuple(line.split(maxsplit=1)) for line in result.stdout.splitlines()]
-    assert rows[:6] == [
+    assert rows[:7] == [
         ("kind", "consensus"),
         ("parameters", "1,055,261"),
         ("sha256", model_hash(model_file)),
         ("source", "a test"),
+        ("calibration_table", "no"),
         ("note", "an assumption"),
         ("note", "another"),
     ]
@@ -122,7 +123,8 @@ def test_info_of_a_model_without_source_or_notes(tmp_path: Path, model_file: Pat
     save_checkpoint(tmp_path / "bare", checkpoint.state_dict, checkpoint.config)
     lines = run("info", tmp_path / "bare").stdout.splitlines()
     assert lines[3].split() == ["source", "none"]
-    assert lines[4].split() == ["max_passes", "20"]
+    assert lines[4].split() == ["calibration_table", "no"]
+    assert lines[5].split() == ["max_passes", "20"]
 
 
 def test_info_of_a_damaged_model(model_file: Path) -> None:
@@ -144,3 +146,22 @@ def test_help_loads_neither_torch_nor_safetensors() -> None:
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "0"
+
+
+def test_export_writes_half_precision_and_says_how_large(tmp_path: Path, model_file: Path) -> None:
+    output = tmp_path / "half.safetensors"
+    result = run("export", model_file, "-o", output, "--note", "a third")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == f"wrote {output}: {output.stat().st_size:,} bytes\n"
+    assert 0.5 < output.stat().st_size / model_file.stat().st_size < 0.51
+    described = json.loads(run("info", output, "--json").stdout)
+    assert described["notes"] == ["an assumption", "another", "a third"]
+    assert described["calibration_table"] is False
+
+
+def test_export_does_not_replace_a_file_unasked(model_file: Path) -> None:
+    before = model_file.read_bytes()
+    result = run("export", model_file, "-o", model_file)
+    assert result.exit_code == 2
+    assert "is already there" in result.stderr
+    assert model_file.read_bytes() == before

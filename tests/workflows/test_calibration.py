@@ -1,5 +1,6 @@
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +66,31 @@ def test_a_line_for_copied_bases_beside_a_file(file):
 def test_a_file_with_a_line_that_is_none(file):
     with pytest.raises(DataError, match=r"c\.json: 'calibration' of its reads is 7; expected"):
         choose_calibration(file(calibration=7), None, None, "vote")
+
+
+@pytest.mark.parametrize(
+    ("asked", "lines", "has_tables"),
+    [
+        ((None, None), ("0,2,0", "skip"), True),  # of the reads that the tables were fitted on
+        (("skip", None), ("skip", "skip"), False),
+        (("0,3,0", None), ("0,3,0", "skip"), False),
+        ((None, "0,4,0"), ("0,1,2", "0,4,0"), False),
+    ],
+)
+def test_the_tables_of_the_model_are_applied_where_nothing_is_asked_for(file, asked, lines, has_tables):
+    tables = json.loads(Path(file(calibration="0,2,0")).read_text())
+    found = choose_calibration(*asked, "0,1,2", "sha256:1", tables)
+    assert (found.line, found.ccs_line, found.tables is not None) == (*lines, has_tables)
+    assert found.identity["calibration_table"] == ("of the model" if has_tables else None)
+
+
+def test_a_file_goes_before_the_tables_of_the_model(file):
+    tables = json.loads(Path(file(calibration="0,2,0")).read_text())
+    found = choose_calibration(file(calibration="0,5,0"), None, "0,1,2", "sha256:1", tables)
+    assert found.line == "0,5,0"
+    assert found.identity["calibration_table"].startswith("sha256:")
+
+
+def test_tables_in_a_model_that_are_none():
+    with pytest.raises(DataError, match="the model's calibration: is not a calibration of format version 1"):
+        choose_calibration(None, None, None, "sha256:1", {"format": "other"})
