@@ -13,9 +13,14 @@ CANDIDATES := $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-6s %s\n' "$$name" "$$text"; done
 
-demo: $(INSTALLED) ## correct the example reads; print their identity before and after
+# From raw subreads where the extra align is installed, from aligned ones otherwise.
+demo: $(INSTALLED) ## correct the example reads; print their errors before and after
 	@mkdir -p $(BUILD)
-	$(VENV)/bin/genoformer consensus correct data/examples/subreads_to_ccs.bam data/examples/ccs.bam -m vote -o $(BUILD)/corrected.fastq.gz
+	@if $(VENV)/bin/python -c 'import edlib, mappy, pyabpoa' 2>/dev/null; then \
+	    set -x; $(VENV)/bin/genoformer consensus run data/examples/subreads.bam --min-quality 0 -o $(BUILD)/corrected.fastq.gz; \
+	else \
+	    set -x; $(VENV)/bin/genoformer consensus correct data/examples/subreads_to_ccs.bam data/examples/ccs.bam --min-quality 0 -o $(BUILD)/corrected.fastq.gz; \
+	fi
 	$(VENV)/bin/python -m genoformer.workflows.demo $(BUILD)/corrected.fastq.gz
 
 test: $(INSTALLED) $(NEWER_TRITON) ## run the tests that need neither a GPU nor minutes

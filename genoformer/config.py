@@ -36,6 +36,7 @@ class ConsensusConfig(Config):
     pw_max: Annotated[int, Field(ge=1, le=255)] = 255  # cap on pulse width codes
     ip_max: Annotated[int, Field(ge=1, le=255)] = 255  # cap on inter-pulse duration codes
     sn_max: Annotated[int, Field(ge=1, le=32767)] = 500  # cap on signal-to-noise ratios
+    ccs_quality_cap: Annotated[int, Field(ge=0, le=93)] | None = None  # cap on CCS qualities; None: as they are
     ccs_quality_max: Annotated[int, Field(ge=1, le=254)] = 95  # entries of the quality embedding: -1 (gap) to 93
 
     base_width: Count = 8
@@ -62,6 +63,12 @@ class ConsensusConfig(Config):
     def _check_padding(self) -> Self:
         if self.window_padding >= self.window_length:
             raise ValueError(f"window_padding must be below window_length, {self.window_length}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_quality_cap(self) -> Self:
+        if self.ccs_quality_cap is not None and self.ccs_quality_cap + 2 > self.ccs_quality_max:
+            raise ValueError(f"ccs_quality_cap must be at most ccs_quality_max - 2, {self.ccs_quality_max - 2}")
         return self
 
     @property

@@ -138,7 +138,7 @@ def records(path: str | Path) -> list[Any]:
 def run_correct(inputs: Inputs, output: str | Path, **options: Any) -> dict[str, Any]:
     """The summary of a run in this process, without a quality filter unless one is asked for."""
     options = {"min_quality": 0, "threads": 1, **options}
-    return correct(CorrectOptions(str(inputs.subreads), str(inputs.ccs), str(output), **options))
+    return correct(CorrectOptions(str(inputs.subreads), str(inputs.ccs), str(output), **{"model": "vote", **options}))
 
 
 def as_molecule(

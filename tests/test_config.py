@@ -48,6 +48,11 @@ class Tiny(Config):
         (Tiny, {"qqq": 1}, "a.toml: unknown key 'qqq'"),
         (ConsensusConfig, {"max_passes": 0}, "a.toml: max_passes is 0: Input should be greater than or equal to 1"),
         (ConsensusConfig, {"max_passes": 256}, "a.toml: max_passes is 256: Input should be less than or equal to 255"),
+        (
+            ConsensusConfig,
+            {"ccs_quality_cap": 40, "ccs_quality_max": 41},
+            "a.toml: (whole config) is {'ccs_quality_cap': 40, 'ccs_quality_max': 41}: Value error, ccs_quality_cap must be",
+        ),
         (ConsensusConfig, {"relu_dropout": 1.0}, "a.toml: relu_dropout is 1.0: Input should be less than 1"),
         (ConsensusConfig, {"num_layers": "six"}, "a.toml: num_layers is 'six': Input should be a valid integer"),
     ],

@@ -39,7 +39,7 @@ _DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16
 class Feature:
     """Rows start .. stop of a pileup window and how a value becomes the index of an embedding.
 
-    index = value + shift, capped to 0 .. cap where there is a cap, fractions cut off.
+    index = value + shift, where there is a cap of a value of -shift .. cap; fractions are cut off.
     """
 
     table: str
@@ -63,7 +63,7 @@ def pileup_features(config: ConsensusConfig) -> tuple[Feature, ...]:
         Feature("base", ccs, ccs + 1),
     ]
     if config.use_ccs_quality:
-        features.append(Feature("ccs_quality", ccs + 1, ccs + 2, shift=1))  # a gap is -1
+        features.append(Feature("ccs_quality", ccs + 1, ccs + 2, config.ccs_quality_cap, shift=1))  # a gap is -1
     features.append(Feature("sn", config.num_rows - 4, config.num_rows, cap=config.sn_max))
     return tuple(features)
 
@@ -83,7 +83,8 @@ def embed_pileup(rows: Tensor, features: tuple[Feature, ...], tables: dict[str, 
     parts = []
     for feature in features:
         values = columns[..., feature.start : feature.stop].to(torch.int64)  # [B, L, rows]
-        index = values + feature.shift if feature.cap is None else values.clamp(0, feature.cap)
+        capped = values if feature.cap is None else values.clamp(-feature.shift, feature.cap)
+        index = capped + feature.shift
         try:
             parts.append(F.embedding(index, tables[feature.table]).flatten(2))  # [B, L, rows * width]
         except IndexError:

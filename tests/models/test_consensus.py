@@ -131,6 +131,20 @@ def worst(found, expected):
 # The model
 
 
+def test_qualities_above_the_cap_are_the_cap():
+    model = random_model({**SMALL, "use_ccs_quality": True, "ccs_quality_cap": 40})
+    uncapped = random_model({**SMALL, "use_ccs_quality": True})
+    rows = torch.from_numpy(random_rows(model.config, 3))
+    row = 4 * model.config.max_passes + 1
+    rows[:, row, :4] = torch.tensor([-1.0, 39.0, 40.0, 93.0])
+    low = rows.clone()
+    low[:, row] = low[:, row].clamp(max=40)
+    with torch.no_grad():
+        assert torch.equal(model(rows), uncapped(low))
+        assert not torch.equal(model(rows), uncapped(rows))
+        assert torch.equal(prepare_for_inference(model, "fp32")(rows), prepare_for_inference(uncapped, "fp32")(low))
+
+
 @each_variant
 def test_logits_are_those_of_the_specification(changes):
     model = random_model(changes)

@@ -129,7 +129,7 @@ def test_correct_takes_what_align_makes(tmp_path):
     write_bam(tmp_path / "ccs.bam", [ccs_read(4, "".join(draft))])
     run(tmp_path, tmp_path / "aligned.bam", threads=1)
     options = CorrectOptions(str(tmp_path / "aligned.bam"), str(tmp_path / "ccs.bam"), str(tmp_path / "out.bam"),
-                             min_quality=0, skip_windows_above=0, threads=1)  # fmt: skip
+                             model="vote", min_quality=0, skip_windows_above=0, threads=1)  # fmt: skip
     counts = correct(options)["counts"]
     assert (counts["molecules"], counts["subreads"], counts["unusable_subreads"]) == (1, 11, 0)
     [corrected] = records_of(tmp_path / "out.bam")
@@ -158,7 +158,7 @@ def test_by_strand_reads_get_the_subreads_of_their_strand(tmp_path):
     found = [(record.reference_name[-3:], record.is_reverse) for record in records_of(tmp_path / "both.bam")]
     assert found == [("fwd", False), ("rev", False), ("fwd", False), ("rev", False), ("fwd", False)]
     options = CorrectOptions(str(tmp_path / "both.bam"), str(tmp_path / "ccs.bam"), str(tmp_path / "out.bam"),
-                             min_quality=0, threads=1)  # fmt: skip
+                             model="vote", min_quality=0, threads=1)  # fmt: skip
     assert correct(options)["counts"]["molecules"] == 2
     write_bam(tmp_path / "ccs.bam", [reverse])
     counts = run(tmp_path, tmp_path / "one.bam", threads=1)

@@ -319,7 +319,7 @@ def test_stdout_holds_only_the_reads(inputs, tmp_path, capfdbinary, monkeypatch)
 
 def test_progress_ends_with_the_whole_file(inputs, tmp_path):
     seen = []
-    options = CorrectOptions(inputs.subreads, inputs.ccs, str(tmp_path / "a.fastq"), threads=1)
+    options = CorrectOptions(inputs.subreads, inputs.ccs, str(tmp_path / "a.fastq"), model="vote", threads=1)
     correct(options, lambda num_molecules, part: seen.append((num_molecules, part)))
     assert [num_molecules for num_molecules, _ in seen] == list(range(1, 13))
     parts = [part for _, part in seen]

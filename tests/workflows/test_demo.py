@@ -18,7 +18,7 @@ ROW = re.compile(r"(before \(CCS\)|after) +(0\.\d{5}) +(\d+) +(\d+) +(\d+) +(\d+
 def corrected(tmp_path_factory):
     output = tmp_path_factory.mktemp("demo") / "corrected.fastq.gz"
     subreads, ccs = (str(assets.path("examples", name)) for name in ("subreads_to_ccs.bam", "ccs.bam"))
-    correct(CorrectOptions(subreads, ccs, str(output), threads=1))
+    correct(CorrectOptions(subreads, ccs, str(output), threads=1, min_quality=0))
     return output
 
 

@@ -36,7 +36,8 @@ def model(tmp_path_factory):
 
 
 def run(raw, output, **options):
-    return correct(CorrectOptions(str(raw), None, str(output), **{"min_quality": 0, "threads": 1, **options}))
+    usual = {"model": "vote", "min_quality": 0, "threads": 1}
+    return correct(CorrectOptions(str(raw), None, str(output), **{**usual, **options}))
 
 
 def run_one_by_one(raw, folder, output, settings=None, **options):
@@ -45,7 +46,7 @@ def run_one_by_one(raw, folder, output, settings=None, **options):
     draft(DraftOptions(str(raw), str(ccs), settings or DraftSettings(), threads=1))
     align(AlignOptions(str(raw), str(ccs), str(aligned), threads=1))
     options = {"min_quality": 0, "threads": 1, **options}
-    return correct(CorrectOptions(str(aligned), str(ccs), str(output), **options))
+    return correct(CorrectOptions(str(aligned), str(ccs), str(output), **{"model": "vote", **options}))
 
 
 @pytest.mark.parametrize("kind", ["fastq", "bam"])

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from genoformer import __version__
+from genoformer import __version__, assets
 from genoformer.config import ConsensusConfig
 from genoformer.errors import CheckpointError, UsageError
-from genoformer.models.checkpoint import load_model, save_checkpoint
-from genoformer.workflows.correct_options import CorrectOptions
+from genoformer.models.checkpoint import load_model, model_hash, save_checkpoint
+from genoformer.workflows.correct_options import DEFAULT_MODEL, CorrectOptions
 from genoformer.workflows.predictor import load_predictor
 from tests.correct_inputs import TINY, save_tiny_model
 
@@ -116,3 +116,22 @@ def test_a_config_that_no_model_can_have_names_the_file(tmp_path):
     save_checkpoint(path, state, good.model_copy(update={"num_heads": 4}))
     with pytest.raises(CheckpointError, match=r"odd.safetensors: the layers are 6 wide; expected an even multiple"):
         load(str(path))
+
+
+def test_a_model_that_ships_goes_by_its_name():
+    predictor = load(DEFAULT_MODEL, threads=1)
+    shipped = assets.path("checkpoints", "consensus-tiny.safetensors")
+    assert (predictor.name, predictor.digest) == (shipped.name, f"sha256:{model_hash(shipped)}")
+    assert predictor.calibration_tables["format"] == "genoformer calibration"
+    assert load_predictor(CorrectOptions("s.bam", "c.bam", "o.bam")).digest == predictor.digest
+
+
+def test_a_file_of_that_name_goes_before(tmp_path, monkeypatch, model):
+    monkeypatch.chdir(tmp_path)
+    Path(model).rename(tmp_path / DEFAULT_MODEL)
+    assert load(DEFAULT_MODEL).config == TINY
+
+
+def test_a_name_that_is_neither_file_nor_shipped():
+    with pytest.raises(UsageError, match=r"--model is 'consensus-huge'; expected a \.safetensors file, 'vote'"):
+        load("consensus-huge")
