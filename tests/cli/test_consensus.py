@@ -320,7 +320,9 @@ def test_an_error_of_a_worker_process_is_one_line(inputs, tmp_path):
         for molecule in simulate_molecules(6)
     ]
     other = write_inputs(tmp_path / "other", shorter)
-    with run_process("correct", inputs.subreads, other.ccs, "-o", tmp_path / "out.bam", "-t", "2") as process:
+    with run_process(
+        "correct", inputs.subreads, other.ccs, "-o", tmp_path / "out.bam", "-m", "vote", "-t", "2"
+    ) as process:
         stdout, stderr = process.communicate()
     (line,) = stderr.decode().splitlines()
     assert (process.returncode, stdout) == (1, b"")
@@ -332,7 +334,7 @@ def test_an_error_of_a_worker_process_is_one_line(inputs, tmp_path):
 
 def test_a_reader_that_goes_away(inputs, tmp_path):
     many = renumber(inputs, tmp_path, 60)
-    with run_process("correct", *many, "-o", "-", "--min-quality", "0", "-t", "1") as process:
+    with run_process("correct", *many, "-o", "-", "-m", "vote", "--min-quality", "0", "-t", "1") as process:
         assert process.stdout.readline() == b"@m64011_190228_190319/1000/ccs\n"
         process.stdout.close()
         stderr = process.stderr.read()
@@ -343,7 +345,7 @@ def test_a_reader_that_goes_away(inputs, tmp_path):
 def test_a_full_disk_behind_standard_output_is_named(inputs, tmp_path, num_copies):
     with open("/dev/full", "wb") as full:
         many = renumber(inputs, tmp_path, num_copies)
-        arguments = ["correct", *many, "-o", "-", "--min-quality", "0", "-t", "1", "-q"]
+        arguments = ["correct", *many, "-o", "-", "-m", "vote", "--min-quality", "0", "-t", "1", "-q"]
         with run_process(*arguments, stdout=full) as process:
             stderr = process.stderr.read()
     assert (process.returncode, stderr) == (1, b"genoformer: error: standard output: No space left on device\n")
