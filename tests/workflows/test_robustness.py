@@ -215,7 +215,7 @@ def test_a_file_that_lost_blocks_but_not_its_end_is_an_error(tmp_path):
 
 def start(inputs, output, *options, commit_seconds=0.02):
     """The command as a process of its own, the leader of its process group."""
-    arguments = ["consensus", "correct", *inputs, "-o", str(output), "--min-quality", "0", *options]
+    arguments = ["consensus", "correct", *inputs, "-o", str(output), "-m", "vote", "--min-quality", "0", *options]
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, str(commit_seconds), *arguments],
         env={**os.environ, "PYTHONPATH": SOURCES},
