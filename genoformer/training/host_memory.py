@@ -21,7 +21,8 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 256 * _MIB))
+    # -1: never given back, however much is free
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 256 * _MIB))
     is_set = all(mallopt(name, value) == 1 for name, value in settings)
     if not is_set:
         logger.warning("malloc does not take its settings: steps on this CPU may be slower than they could be")
