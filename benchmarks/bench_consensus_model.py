@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from benchmarks.record import RESULTS, Timing, print_table, time_in_turns, write_rows
 from genoformer.config import ConsensusConfig
-from genoformer.models.checkpoint import load_model
+from genoformer.models.checkpoint import load_consensus_model
 from genoformer.models.consensus import (
     NUM_SYMBOLS,
     ConsensusTransformer,
@@ -167,7 +167,7 @@ def main() -> None:
     options = parser.parse_args()
     models = {name: random_model(config) for name, config in MODELS.items()}
     if options.model is not None:
-        models = {options.model.name: load_model(options.model)}
+        models = {options.model.name: load_consensus_model(options.model)}
     rows = []
     for name, model in models.items():
         for batch_size in options.batch_sizes or ([32, 64, 256] if options.device == "cpu" else [256, 2048]):

@@ -18,7 +18,7 @@ from genoformer.config import ConsensusConfig
 from genoformer.io.subreads import CcsRead
 from genoformer.models.checkpoint import save_checkpoint
 from genoformer.models.consensus import ConsensusTransformer
-from genoformer.models.convert import convert_deepconsensus
+from genoformer.models.convert_deepconsensus import convert_deepconsensus
 from genoformer.workflows.correct import correct
 from genoformer.workflows.correct_options import CorrectOptions
 from genoformer.workflows.prepare import Calls, PreparedMolecule

@@ -2,7 +2,8 @@
 
     cli(5) -> training, workflows(4) -> datasets, models(3) -> io, nn(2) -> genome(1) -> errors, config, assets(0)
 
-A module imports only strictly lower ranks and its own package; `genoformer_kernels` imports nothing of genoformer.
+A module imports only strictly lower ranks and its own package; `genoformer_kernels` imports nothing of genoformer. The
+package itself, which others import for its version alone, may name models inside its functions.
 """
 
 import ast
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+FRONT = "genoformer"
 RANKS = {"genome": 1, "io": 2, "nn": 2, "datasets": 3, "models": 3, "training": 4, "workflows": 4, "cli": 5}
 KERNELS = "genoformer_kernels"
 NOWHERE: tuple[str, ...] = ()
@@ -37,6 +39,7 @@ CONFINED = {
     "torch": (KERNELS, *(f"genoformer.{package}" for package in RANKS if package != "genome")),
     "hydra": NOWHERE,
     "pickle": NOWHERE,
+    "pickle.UnpicklingError": ("genoformer.models.convert_enformer",),  # what torch.load raises of a bad file
     "tensorflow": NOWHERE,
     "transformers": NOWHERE,
 }
@@ -75,7 +78,7 @@ def import_violation(module: str, name: str) -> str | None:
     (group, rank), (other_group, other_rank) = group_and_rank(module), group_and_rank(name)
     if within(module, KERNELS):
         return f"{module} imports {name}: {KERNELS} is a leaf"
-    if group != other_group and other_rank >= rank:
+    if group != other_group and other_rank >= rank and not (module == FRONT and other_group == "models"):
         return f"{module} (rank {rank}) imports {name} (rank {other_rank})"
     return None
 
@@ -156,6 +159,7 @@ def test_every_package_has_a_rank():
         ("genoformer.genome.alphabet", "from torch import nn", "imports torch.nn, which is confined to"),
         ("genoformer.io.loader", "import pickle", "imports pickle, which is confined to no module"),
         ("genoformer_kernels.launch", "from genoformer import errors", "genoformer_kernels is a leaf"),
+        ("genoformer", "from genoformer.cli import main", "genoformer (rank 0) imports genoformer.cli.main (rank 5)"),
         ("genoformer.io.utils", "", "genoformer.io.utils: a name that says nothing"),
         ("genoformer.io.bed", "x = 1\n" * 501, "genoformer.io.bed has 501 lines, more than 500"),
     ],
@@ -171,6 +175,7 @@ def test_a_breach_is_seen(module, source, complaint):
         ("genoformer.nn.metrics", "from Bio import Align\nfrom Bio.Align import PairwiseAligner"),
         ("genoformer.cli.model", "from genoformer.models import checkpoint\nimport typer"),
         ("genoformer.assets", "from genoformer.errors import UsageError"),
+        ("genoformer", "def load():\n    from genoformer.models import checkpoint"),
         ("genoformer.nn.losses", "def loss():\n    from genoformer_kernels import alignment"),
         ("genoformer.io.vcf", "from genoformer.io.regions import read_bed\nimport pysam"),
     ],

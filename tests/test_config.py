@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from genoformer.config import Config, ConsensusConfig, parse_config
+from genoformer.config import Config, ConsensusConfig, ExpressionConfig, apply_setting_, parse_config
 from genoformer.errors import ConfigError
 
 
@@ -62,3 +62,50 @@ def test_a_bad_config_names_file_key_and_value(kind, values, message):
         parse_config(kind, values, "a.toml")
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def test_shapes_of_the_expression_model():
+    config = ExpressionConfig()
+    assert (config.bin_bp, config.hidden_width) == (128, 1536)
+    assert config.reach_bp == 259  # measured on enformer-pytorch: a bin sees its own 128 bp and 259 to either side
+    small = ExpressionConfig(window_bp=64, target_bins=32, tower_widths=())
+    assert (small.bin_bp, small.hidden_width) == (2, 768)
+    assert ExpressionConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"window_bp": 1000},
+            "m.toml: window_bp is 1000; expected a multiple of a bin's 128 bp",
+        ),
+        (
+            {"window_bp": 6144},
+            "m.toml: the window has 48 bins; expected target_bins to 16384",
+        ),
+        ({"stem_kernel": 4}, "m.toml: stem_kernel and tower_kernel must be odd"),
+        ({"heads": {}}, "m.toml: heads is {}: Dictionary should have at least 1 item"),
+        ({"heads": {"a b": 1}}, "m.toml: heads.a b.[key] is 'a b': String should match pattern"),
+        ({"heads": {"human": 0}}, "m.toml: heads.human is 0: Input should be greater than or equal to 1"),
+        ({"position_features": 10}, "m.toml: position_features is 10: Input should be a multiple of 6"),
+        ({"tower_widths": [4] * 16}, "m.toml: tower_widths is [4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]: Tuple"),
+    ],
+)
+def test_expression_models_that_cannot_be(values, message):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(ExpressionConfig, values, "m.toml")
+    assert str(caught.value).startswith(message)
+
+
+def test_settings_are_toml_or_text():
+    values = {"optimizer": {"lr": 1.0}}
+    for setting in ("a=3", "optimizer.lr = 2e-4", "kind=lamb", "heads.human=5", "widths=[1, 2]"):
+        apply_setting_(values, setting)
+    expected = {"a": 3, "optimizer": {"lr": 2e-4}, "kind": "lamb", "heads": {"human": 5}, "widths": [1, 2]}
+    assert values == expected
+    for setting in ("a", "=1", "a..b=1"):
+        with pytest.raises(ConfigError, match=f"--set {setting}: expected KEY=VALUE or TABLE.KEY=VALUE"):
+            apply_setting_(values, setting)
+    with pytest.raises(ConfigError, match=r"--set a.b=1: 'a' is a value, not a table"):
+        apply_setting_(values, "a.b=1")

@@ -1,10 +1,12 @@
 """Every configuration that ships is built and takes a training step."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 import torch
 
+from genoformer.config import ExpressionConfig, parse_config
 from genoformer.models.consensus import ConsensusTransformer
 from genoformer.training.config import load_toml
 from genoformer.training.consensus import ConsensusTask, ConsensusTrainConfig
@@ -34,3 +36,9 @@ def test_a_consensus_configuration_takes_a_step(path):
     optimizer.step()
     assert torch.isfinite(values["loss"])
     assert any(not torch.equal(old, new) for old, new in zip(before, task.model.parameters(), strict=True))
+
+
+def test_the_published_enformer():
+    values = tomllib.loads((CONFIGS[0].parent / "expression_base.toml").read_text())["model"]
+    assert parse_config(ExpressionConfig, values, "model") == ExpressionConfig(position_bins=1536)
+    assert values.keys() == ExpressionConfig.model_fields.keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,25 +17,71 @@ app = typer.Typer(
 @app.command()
 def convert(
     checkpoint: Annotated[
-        Path, typer.Argument(help="TensorFlow checkpoint of DeepConsensus: its prefix, or the directory of one.")
+        Path,
+        typer.Argument(
+            help="TensorFlow checkpoint of DeepConsensus or Enformer (its prefix, or the directory of one); "
+            "pytorch_model.bin of enformer-pytorch, or the Hugging Face folder of one; with --to, a model file."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")],
     params: Annotated[
-        Path | None, typer.Option(help="The model's params.json; by default the one beside the checkpoint.")
+        Path | None, typer.Option(help="DeepConsensus: params.json; by default the one beside the checkpoint.")
+    ] = None,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SPECIES=FILE", help="Enformer: the targets table that names the tracks of a head."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Enformer: a size that its tensors do not tell."),
+    ] = None,
+    to: Annotated[
+        Literal["enformer-pytorch"] | None,
+        typer.Option(help="Write a model file in this layout instead: a state dict (.bin) or a Hugging Face folder."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the output if it is there.")] = False,
 ) -> None:
-    """Convert a DeepConsensus checkpoint (v0.1 to v1.2) to a model file, without TensorFlow."""
-    from genoformer.models.checkpoint import save_checkpoint
-    from genoformer.models.convert import convert_deepconsensus
+    """Convert a DeepConsensus (v0.1 to v1.2) or Enformer checkpoint to a model file, without TensorFlow."""
+    from genoformer.errors import UsageError
 
-    _check_output(output, force)
-    conversion = convert_deepconsensus(checkpoint, params)
-    save_checkpoint(output, conversion.state_dict, conversion.config, metadata=conversion.metadata)
-    num_parameters = sum(tensor.numel() for tensor in conversion.state_dict.values())
-    for note in conversion.metadata["notes"]:
+    _check_output(output, force, suffix=".safetensors" if to is None else None)
+    if to is None:
+        _import(checkpoint, output, params, targets or [], settings or [])
+    elif params or targets or settings:
+        raise UsageError("--params, --targets and --set are for checkpoints of other programs, not for --to")
+    else:
+        _write_for_others(checkpoint, output)
+
+
+def _import(checkpoint: Path, output: Path, params: Path | None, targets: list[str], settings: list[str]) -> None:
+    from genoformer.config import apply_setting_
+    from genoformer.errors import UsageError
+    from genoformer.models.checkpoint import save_checkpoint
+    from genoformer.models.convert import ConvertOptions, convert
+
+    values: dict[str, Any] = {}
+    for setting in settings:
+        apply_setting_(values, setting)
+    tables: dict[str, Path] = {}
+    for text in targets:
+        species, equals, path = text.partition("=")
+        if not (species and equals and path) or species in tables:
+            raise UsageError(f"--targets {text}: expected SPECIES=FILE, once for each species")
+        tables[species] = Path(path)
+    converted = convert(checkpoint, ConvertOptions(params, tables, values))
+    config, metadata = converted.config, converted.metadata
+    save_checkpoint(output, converted.state_dict, config, metadata=metadata, tracks=converted.tracks)
+    for note in metadata["notes"]:
         typer.echo(f"note: {note}", err=True)
-    typer.echo(f"wrote {output}: {num_parameters:,} parameters from {conversion.metadata['source']}", err=True)
+    typer.echo(f"wrote {output}: {converted.num_parameters:,} parameters from {metadata['source']}", err=True)
+
+
+def _write_for_others(checkpoint: Path, output: Path) -> None:
+    from genoformer.models.checkpoint import load_checkpoint
+    from genoformer.models.export_enformer import save_enformer_pytorch
+
+    save_enformer_pytorch(load_checkpoint(checkpoint), output)
+    typer.echo(f"wrote {output} in the layout of enformer-pytorch", err=True)
 
 
 @app.command()
@@ -60,13 +107,14 @@ def export(
     typer.echo(f"wrote {output}: {output.stat().st_size:,} bytes", err=True)
 
 
-def _check_output(output: Path, force: bool) -> None:
+def _check_output(output: Path, force: bool, suffix: str | None = ".safetensors") -> None:
     from genoformer.errors import UsageError
 
-    if output.suffix != ".safetensors":
-        raise UsageError(f"output '{output}': expected a name ending in .safetensors")
-    if output.exists() and not force:
-        raise UsageError(f"{output} is already there; choose another name, or replace it with --force")
+    if suffix is not None and output.suffix != suffix:
+        raise UsageError(f"output '{output}': expected a name ending in {suffix}")
+    if output.exists() and (not force or output.is_dir()):
+        advice = "remove it first" if output.is_dir() else "replace it with --force"
+        raise UsageError(f"{output} is already there; choose another name, or {advice}")
 
 
 @app.command()
@@ -79,8 +127,13 @@ def info(
     if as_json:
         typer.echo(json.dumps(described, indent=2))
         return
-    config, notes = described.pop("config"), described.pop("notes")
-    rows = [*described.items(), *(("note", note) for note in notes), *config.items()]
+    config, notes, tracks = described.pop("config"), described.pop("notes"), described.pop("tracks", {})
+    rows = [
+        *described.items(),
+        *(("note", note) for note in notes),
+        *((f"tracks of {species}", _counts(assays)) for species, assays in tracks.items()),
+        *config.items(),
+    ]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         typer.echo(f"{name:<{width}}  {_text(value)}")
@@ -91,15 +144,25 @@ def _describe(model: Path) -> dict[str, Any]:
     from genoformer.models.checkpoint import load_checkpoint, model_hash
 
     checkpoint = load_checkpoint(model)
-    return {
+    described = {
         "kind": checkpoint.kind,
-        "parameters": sum(tensor.numel() for tensor in checkpoint.state_dict.values()),
+        "parameters": checkpoint.num_parameters,
         "sha256": model_hash(model),
         "source": checkpoint.metadata.get("source"),
         "calibration_table": "calibration" in checkpoint.metadata,
         "notes": checkpoint.metadata.get("notes", []),
         "config": checkpoint.config.model_dump(mode="json"),
     }
+    if checkpoint.tracks:
+        described["tracks"] = {
+            species: dict(Counter(track.assay or "unnamed" for track in tracks))
+            for species, tracks in checkpoint.tracks.items()
+        }
+    return described
+
+
+def _counts(assays: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {assay}" for assay, count in assays.items())
 
 
 def _text(value: Any) -> str:
@@ -107,4 +170,8 @@ def _text(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(found)}" for name, found in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) else str(value)

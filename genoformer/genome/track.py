@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,17 @@ class Track:
     def assay(self) -> str:
         """The part of the description before the first colon; "" where there is none."""
         return self.description.partition(":")[0] if ":" in self.description else ""
+
+
+Tracks = Mapping[str, tuple[Track, ...]]  # of a model: by species, in the order of the head's outputs
+
+
+def numbered_tracks(heads: Mapping[str, int]) -> Tracks:
+    """Tracks that nothing is known of, for heads of so many outputs: their numbers are their names."""
+    return {
+        species: tuple(Track(str(index), "", "", "sum", 1.0, None, None, index) for index in range(count))
+        for species, count in heads.items()
+    }
 
 
 def fill_missing(coverage: np.ndarray, *, interpolate: bool) -> np.ndarray:

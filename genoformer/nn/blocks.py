@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genoformer.nn.attention import MultiHeadAttention
+from genoformer.nn.attention import MultiHeadAttention, RelativeAttention
 from genoformer.nn.linear import Linear
 
-NORM_EPS = 1e-6  # of every LayerNorm, as in the original
+NORM_EPS = 1e-6  # of every LayerNorm of the consensus model, as in the original
 
 
 class FeedForward(nn.Module):
@@ -80,6 +80,36 @@ class EncoderLayer(nn.Module):
             x = x + self.attention_scale * self._drop(self.attention(x))
             return x + self.feed_forward_scale * self._drop(self.feed_forward(x))
         x = x + self._drop(self.attention(self.attention_norm(x)))
+        return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.residual_dropout, self.training)
+
+
+class RelativeEncoderLayer(nn.Module):
+    """x + attention(LayerNorm(x)), then x + feed_forward(LayerNorm(x)), with attention by contents and distances.
+
+    Args:
+        width: D.
+        attention, feed_forward: of that width.
+        residual_dropout: of each sub-layer's output before it is added, in training.
+    Source:
+        Avsec et al. 2021 (Enformer), extended data figure 1.
+    """
+
+    def __init__(
+        self, width: int, attention: RelativeAttention, feed_forward: FeedForward, *, residual_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.residual_dropout = residual_dropout
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = attention
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = feed_forward
+
+    def forward(self, x: Tensor, positions: Tensor, rows: slice = slice(None)) -> Tensor:
+        """The layer's output at the positions in `rows`; x [B, L, D], result [B, R, D], rest as `RelativeAttention`."""
+        x = x[:, rows] + self._drop(self.attention(self.attention_norm(x), positions, rows))
         return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
 
     def _drop(self, x: Tensor) -> Tensor:

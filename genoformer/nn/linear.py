@@ -78,6 +78,36 @@ class _OneDnnLinear(torch.autograd.Function):
 _apply_onednn: Any = _OneDnnLinear.apply  # untyped in torch
 
 
+def choose_linear_backend(x: Tensor, weight: Tensor, backend: LinearBackend = "auto") -> LinearBackend:
+    """The backend that `linear` uses for these tensors, never "auto".
+
+    Raises:
+        UsageError: `backend` is "onednn" and cannot be used; the message says why.
+    """
+    if backend == "torch":
+        return "torch"
+    reason = onednn_refusal(x.device, weight.dtype)
+    if x.dtype != torch.float32 or weight.dtype != torch.float32:
+        reason = reason or f"input is {x.dtype} and weights are {weight.dtype}; it is for float32"
+    if torch.is_autocast_enabled("cpu"):
+        reason = reason or "autocast is on"
+    if reason and backend == "onednn":
+        raise UsageError(f"linear backend 'onednn' cannot be used: {reason}")
+    return "torch" if reason else "onednn"
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, backend: LinearBackend = "auto") -> Tensor:
+    """x W^T + b; x [..., D_in], W [D_out, D_in], result [..., D_out]; float32 on an x86 CPU by oneDNN.
+
+    Raises:
+        UsageError: as `choose_linear_backend`.
+    """
+    if choose_linear_backend(x, weight, backend) == "torch":
+        return F.linear(x, weight, bias)
+    y: Tensor = _apply_onednn(x.reshape(-1, x.shape[-1]), weight, bias)  # [n, D_out]
+    return y.view(*x.shape[:-1], len(weight))  # [..., D_out]
+
+
 class Linear(nn.Linear):
     """`torch.nn.Linear` whose float32 products on an x86 CPU, forward and backward, are oneDNN's.
 
@@ -88,28 +118,12 @@ class Linear(nn.Linear):
     backend: LinearBackend = "auto"
 
     def choose_backend(self, x: Tensor) -> LinearBackend:
-        """The backend that `forward` uses for x, never "auto".
-
-        Raises:
-            UsageError: `backend` is "onednn" and cannot be used; the message says why.
-        """
-        if self.backend == "torch":
-            return "torch"
-        reason = onednn_refusal(x.device, self.weight.dtype)
-        if x.dtype != torch.float32 or self.weight.dtype != torch.float32:
-            reason = reason or f"input is {x.dtype} and weights are {self.weight.dtype}; it is for float32"
-        if torch.is_autocast_enabled("cpu"):
-            reason = reason or "autocast is on"
-        if reason and self.backend == "onednn":
-            raise UsageError(f"linear backend 'onednn' cannot be used: {reason}")
-        return "torch" if reason else "onednn"
+        """The backend that `forward` uses for x, see `choose_linear_backend`."""
+        return choose_linear_backend(x, self.weight, self.backend)
 
     def forward(self, x: Tensor) -> Tensor:
         """x W^T + b; x [..., D_in], result [..., D_out]."""
-        if self.choose_backend(x) == "onednn":
-            y: Tensor = _apply_onednn(x.reshape(-1, self.in_features), self.weight, self.bias)  # [n, D_out]
-            return y.view(*x.shape[:-1], self.out_features)  # [..., D_out]
-        return F.linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias, backend=self.backend)
 
 
 class FrozenLinear:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from genoformer.config import Config, Count
+from genoformer.config import Config, Count, apply_setting_
 from genoformer.errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -114,7 +114,7 @@ def load_toml(kind: type[ConfigT], path: str | Path | None = None, sets: Sequenc
     """
     values = {} if path is None else _read_toml(Path(path))
     for setting in sets:
-        _apply_(values, setting)
+        apply_setting_(values, setting)
     try:
         return kind(**values)
     except ValidationError as error:
@@ -129,28 +129,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:  # TOMLDecodeError, or bytes that are no UTF-8
         raise ConfigError(f"{path}: is no TOML: {error}") from None
-
-
-def _apply_(values: dict[str, Any], setting: str) -> None:
-    """Sets one `key.subkey=value` in nested tables."""
-    key, equals, text = setting.partition("=")
-    *tables, last = parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise ConfigError(f"--set {setting}: expected KEY=VALUE or TABLE.KEY=VALUE")
-    for table in tables:
-        values = values.setdefault(table, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"--set {setting}: '{table}' is a value, not a table")
-    values[last] = _parse_value(text.strip())
-
-
-def _parse_value(text: str) -> Any:
-    """A TOML value, or the text itself where it is none: `lamb` needs no quotes."""
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
-    return parsed["value"] if parsed.keys() == {"value"} else text
 
 
 def _explain(kind: type[Config], error: ValidationError, path: str | Path | None, sets: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from genoformer.config import ConsensusConfig
 from genoformer.datasets.consensus import ConsensusDataset
 from genoformer.datasets.loader import Loader, SinglePass
 from genoformer.errors import CheckpointError, DataError, UsageError
-from genoformer.models.checkpoint import load_model
+from genoformer.models.checkpoint import load_consensus_model
 from genoformer.models.consensus import ConsensusTransformer
 from genoformer.nn.distillation import student_from_teacher
 from genoformer.training.config import load_toml
@@ -110,7 +110,7 @@ def _evaluation(shards: list[Path], config: ConsensusTrainConfig, process: Proce
 
 def _task(config: ConsensusTrainConfig, options: TrainConsensusOptions) -> ConsensusTask:
     model = ConsensusTransformer(config.model)
-    teacher = None if options.teacher is None else load_model(options.teacher)
+    teacher = None if options.teacher is None else load_consensus_model(options.teacher)
     if teacher is not None:
         _check_same_rows(options.teacher, teacher.config, config.model)
     if options.init is not None:
@@ -132,7 +132,7 @@ def _check_same_rows(path: Path | None, found: ConsensusConfig, expected: Consen
 
 def _start_from_(model: ConsensusTransformer, path: Path) -> None:
     try:
-        model.load_state_dict(load_model(path).state_dict())
+        model.load_state_dict(load_consensus_model(path).state_dict())
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: its weights do not fit the config's model: {reason}") from None

@@ -68,12 +68,12 @@ def load_predictor(options: CorrectOptions) -> Predictor:
 def _load_trained(options: CorrectOptions, threads: int) -> Predictor:
     import torch
 
-    from genoformer.models.checkpoint import load_checkpoint, load_model, model_hash
+    from genoformer.models.checkpoint import load_checkpoint, load_consensus_model, model_hash
     from genoformer.models.consensus import call_bases, prepare_for_inference
 
     device, path = _device(options.device), model_path(options.model)
     torch.set_num_threads(threads if device.type == "cpu" else 1)
-    model = load_model(path, device)
+    model = load_consensus_model(path, device)
     callable_model = prepare_for_inference(model, options.precision)
 
     def predict(rows: np.ndarray) -> Calls:

@@ -13,7 +13,9 @@ from genoformer.cli.main import app
 from genoformer.config import ConsensusConfig
 from genoformer.models.checkpoint import load_checkpoint, model_hash, save_checkpoint
 from genoformer.models.consensus import ConsensusTransformer
-from genoformer.models.convert import convert_deepconsensus
+from genoformer.models.convert_deepconsensus import convert_deepconsensus
+from tests.enformer_files import CONFIG as ENFORMER
+from tests.enformer_files import pytorch_state, small_model
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -165,3 +167,71 @@ def test_export_does_not_replace_a_file_unasked(model_file: Path) -> None:
     assert result.exit_code == 2
     assert "is already there" in result.stderr
     assert model_file.read_bytes() == before
+
+
+@pytest.fixture
+def state_dict(tmp_path: Path) -> Path:
+    path = tmp_path / "pytorch_model.bin"
+    torch.save(pytorch_state(small_model()), path)
+    return path
+
+
+def test_convert_an_enformer_there_and_back(tmp_path: Path, state_dict: Path) -> None:
+    table = tmp_path / "targets.txt"
+    table.write_text("\tidentifier\tfile\tdescription\n0\tx\t\tCAGE:a\n1\ty\t\tCAGE:b\n2\tz\t\tDNASE:c\n")
+    output = tmp_path / "model.safetensors"
+    sizes = ("--set", "window_bp=96", "--set", "target_bins=7")
+    result = run("convert", state_dict, "-o", output, *sizes, "--targets", f"human={table}")
+    assert result.exit_code == 0, result.output
+    note, last = result.stderr.splitlines()
+    assert note.startswith("note: gamma basis over positions, as the published weights were trained")
+    num_parameters = sum(parameter.numel() for parameter in small_model().parameters())
+    assert last == f"wrote {output}: {num_parameters:,} parameters from enformer-pytorch, 'pytorch_model.bin'"
+    assert load_checkpoint(output).config == ENFORMER
+
+    rows = dict(line.split(maxsplit=1) for line in run("info", output).stdout.splitlines() if "tracks of" not in line)
+    assert rows["kind"] == "expression"
+    assert rows["parameters"] == f"{num_parameters:,}"
+    assert rows["heads"] == "human 3, mouse 2"
+    assert rows["tower_widths"] == "12 24"
+    tracks = [line for line in run("info", output).stdout.splitlines() if line.startswith("tracks of")]
+    assert [line.split(maxsplit=3)[2:] for line in tracks] == [["human", "2 CAGE, 1 DNASE"], ["mouse", "2 unnamed"]]
+    assert json.loads(run("info", output, "--json").stdout)["tracks"]["human"] == {"CAGE": 2, "DNASE": 1}
+
+    result = run("convert", output, "--to", "enformer-pytorch", "-o", tmp_path / "back.bin")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == f"wrote {tmp_path / 'back.bin'} in the layout of enformer-pytorch\n"
+    back, there = (torch.load(path, weights_only=True) for path in (tmp_path / "back.bin", state_dict))
+    assert back.keys() == there.keys()
+    assert all(torch.equal(back[name], tensor) for name, tensor in there.items())
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["--targets", "human"], "--targets human: expected SPECIES=FILE, once for each species"),
+        (["--targets", "human=a", "--targets", "human=b"], "--targets human=b: expected SPECIES=FILE, once for each"),
+        (["--set", "target_bins"], "--set target_bins: expected KEY=VALUE"),
+        (["--set", "targetbins=7"], "--set: unknown key 'targetbins'; did you mean 'target_bins'?"),
+        (["--params", "p.json"], "--params is for DeepConsensus checkpoints"),
+        (["--to", "enformer-pytorch", "--set", "a=1"], "are for checkpoints of other programs, not for --to"),
+    ],
+)
+def test_convert_with_options_that_cannot_be(tmp_path: Path, state_dict: Path, args: list[str], text: str) -> None:
+    result = run("convert", state_dict, "-o", tmp_path / "model.safetensors", *args)
+    assert result.exit_code == 2
+    assert text in result.stderr
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_convert_a_model_that_is_ours_already(tmp_path: Path, model_file: Path) -> None:
+    result = run("convert", model_file, "-o", tmp_path / "other.safetensors")
+    assert result.exit_code == 1
+    assert "model.safetensors: is a genoformer model file already; expected that of another program" in result.stderr
+
+
+def test_a_folder_is_not_replaced(tmp_path: Path, model_file: Path) -> None:
+    (tmp_path / "hf").mkdir()
+    result = run("convert", model_file, "--to", "enformer-pytorch", "-o", tmp_path / "hf", "--force")
+    assert result.exit_code == 2
+    assert "hf is already there; choose another name, or remove it first" in result.stderr

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from genoformer.errors import DataError
-from genoformer.genome.track import Track, bin_coverage, bound_to_baseline, fill_missing
+from genoformer.genome.track import Track, bin_coverage, bound_to_baseline, fill_missing, numbered_tracks
 
 HOUND = json.loads((Path(__file__).parent / "hound_targets.json").read_text())
 BIN_BP = 64
@@ -102,3 +102,12 @@ def test_the_baseline_is_the_median_of_windows_of_eight_bins():
 def test_the_assay():
     assert track().assay == "DNASE"
     assert (track(description="CAGE:a:b").assay, track(description="liver").assay) == ("CAGE", "")
+
+
+def test_tracks_that_nothing_is_known_of():
+    found = numbered_tracks({"human": 2, "fly": 1})
+    assert {species: [t.identifier for t in tracks] for species, tracks in found.items()} == {
+        "human": ["0", "1"], "fly": ["0"],
+    }  # fmt: skip
+    assert [t.strand_pair for t in found["human"]] == [0, 1]
+    assert found["fly"][0].assay == ""

@@ -17,7 +17,7 @@ from genoformer.models.consensus import (
     embed_pileup,
     prepare_for_inference,
 )
-from genoformer.models.convert import convert_deepconsensus
+from genoformer.models.convert_deepconsensus import convert_deepconsensus
 from genoformer.nn import linear
 from genoformer.nn.attention import attention, split_heads
 from genoformer.nn.linear import onednn_refusal

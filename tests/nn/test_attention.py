@@ -9,7 +9,15 @@ import torch
 
 from genoformer.errors import UsageError
 from genoformer.nn import attention as module
-from genoformer.nn.attention import MultiHeadAttention, attention, choose_backend, refusal, split_heads
+from genoformer.nn.attention import (
+    MultiHeadAttention,
+    RelativeAttention,
+    attention,
+    choose_backend,
+    refusal,
+    relative_bias,
+    split_heads,
+)
 
 BACKENDS = ["sdpa", "product"]
 # length, window: odd, one, around and above the product's block of 32 queries, windows beyond the length
@@ -269,3 +277,102 @@ def test_module_takes_a_bias_and_a_backend(calls):
 def test_width_must_split_into_heads():
     with pytest.raises(UsageError, match="width 10 is not a multiple of 3 heads"):
         MultiHeadAttention(10, 3)
+
+
+# length, first row, rows: all of them, some in the middle, the last alone, one position
+RELATIVE = [(9, 0, 9), (9, 2, 5), (12, 11, 1), (1, 0, 1), (6, 0, 1)]
+
+
+@pytest.mark.parametrize(("length", "first", "num_rows"), RELATIVE)
+def test_relative_bias_and_its_gradient(length, first, num_rows):
+    query = torch.randn(2, 3, num_rows, 4, generator=torch.Generator().manual_seed(0))
+    key = torch.randn(3, 2 * length - 1, 4, generator=torch.Generator().manual_seed(1))
+    rows = torch.tensor([[length - 1 + j - (first + i) for j in range(length)] for i in range(num_rows)])
+
+    def plain(query, key):
+        return torch.einsum("bhik,hijk->bhij", query, key[:, rows])
+
+    def ours(query, key):
+        return relative_bias(query, key, first=first)
+
+    found = gradients(ours, [query, key])
+    assert found[0].shape == (2, 3, num_rows, length)
+    exact = gradients(plain, [query.double(), key.double()])
+    assert_as_good_as_plain(found, gradients(plain, [query, key]), exact)
+
+
+def test_relative_bias_is_no_copy():
+    query, key = torch.randn(1, 2, 40, 4), torch.randn(2, 79, 4)
+    found = relative_bias(query, key)
+    assert found.untyped_storage().nbytes() == 4 * 2 * 40 * 79
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_fewer_queries_than_keys(backend, calls):
+    query, key, value = inputs(70)
+    bias = torch.randn(2, 3, 70, 70, generator=torch.Generator().manual_seed(5))
+    found = attention(query[:, :, 20:50], key, value, bias=bias[:, :, 20:50], backend=backend)
+    assert calls == [backend]
+    torch.testing.assert_close(found, naive(query, key, value, bias=bias)[:, :, 20:50])
+
+
+def relative_layer(**options):
+    """Attention of 3 heads over 12 columns with every weight away from 0."""
+    torch.manual_seed(6)
+    layer = RelativeAttention(12, 3, key_width=4, value_width=5, num_features=6, **options)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return layer
+
+
+def relative_by_hand(x, positions, rows, named):
+    """The score of query i and key j, one by one."""
+    length, mixed = x.shape[1], []
+    for head in range(3):
+        keys, values = slice(4 * head, 4 * head + 4), slice(5 * head, 5 * head + 5)
+        query, key = (x @ named[f"{name}.weight"][keys].T for name in ("query", "key"))
+        distance = positions @ named["position.weight"][keys].T
+        row = torch.tensor([[length - 1 + j - i for j in range(length)] for i in range(length)])
+        content = (query / 2 + named["content_bias"][head]) @ key.transpose(1, 2)
+        place = ((query / 2 + named["position_bias"][head])[:, :, None] * distance[row]).sum(-1)
+        weights = torch.softmax(content + place, dim=-1)
+        mixed.append(weights @ (x @ named["value.weight"][values].T))
+    return (torch.cat(mixed, -1) @ named["output.weight"].T + named["output.bias"])[:, rows]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("rows", [slice(None), slice(3, 8)])
+def test_relative_attention_value_and_gradient(training, rows):
+    layer = relative_layer().train(training)
+    names, weights = zip(*layer.named_parameters(), strict=True)
+    tensors = [torch.randn(2, 11, 12), torch.randn(21, 6), *weights]
+
+    def by_hand(x, positions, *weights):
+        return relative_by_hand(x, positions, rows, dict(zip(names, weights, strict=True)))
+
+    def ours(x, positions, *weights):
+        return torch.func.functional_call(layer, dict(zip(names, weights, strict=True)), (x, positions, rows))
+
+    exact = gradients(by_hand, [t.double() for t in tensors])
+    assert_as_good_as_plain(gradients(ours, tensors), gradients(by_hand, tensors), exact)
+
+
+def test_relative_attention_without_gradient_is_the_same():
+    layer, x, positions = relative_layer().eval(), torch.randn(2, 11, 12), torch.randn(21, 6)
+    with torch.no_grad():
+        found = layer(x, positions, slice(2, 9))
+    named = dict(layer.named_parameters())
+    torch.testing.assert_close(found, relative_by_hand(x, positions, slice(2, 9), named).detach())
+
+
+@pytest.mark.parametrize("option", ["dropout", "position_dropout"])
+def test_relative_attention_drops_in_training_only(option):
+    layer, x, positions = relative_layer(**{option: 0.5}), torch.randn(1, 9, 12), torch.randn(17, 6)
+    assert not torch.equal(layer.train()(x, positions), layer(x, positions))
+    assert torch.equal(layer.eval()(x, positions), layer(x, positions))
+
+
+def test_relative_attention_starts_by_adding_nothing():
+    layer = RelativeAttention(12, 3, key_width=4, value_width=5, num_features=6)
+    assert torch.equal(layer(torch.randn(1, 9, 12), torch.randn(17, 6)), torch.zeros(1, 9, 12))
+    assert layer.query.weight.abs().max() > 0

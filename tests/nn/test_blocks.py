@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from genoformer.nn.blocks import EncoderLayer, FeedForward
+from genoformer.nn.attention import RelativeAttention
+from genoformer.nn.blocks import EncoderLayer, FeedForward, RelativeEncoderLayer
+from tests import expression_reference as reference
 
 
 def by_hand(x, named, *, num_heads, rezero, window=None):
@@ -123,3 +125,36 @@ def test_initial_weights_are_glorot_uniform():
     attention = EncoderLayer(280, 2, 8, rezero=True).attention
     assert attention.query.weight.abs().max() <= math.sqrt(6 / 560)
     assert attention.output.weight.std().item() == pytest.approx(math.sqrt(2 / 560), rel=0.02)
+
+
+def relative_layer(**dropout):
+    torch.manual_seed(4)
+    attention = RelativeAttention(12, 3, key_width=4, value_width=5, num_features=6)
+    layer = RelativeEncoderLayer(12, attention, FeedForward(12, 20), **dropout)
+    return reference.random_weights_(layer)
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(2, 7)])
+def test_relative_layer_value_and_gradient(rows):
+    layer = relative_layer().train()
+    x, positions = torch.randn(2, 9, 12), torch.randn(17, 6)
+    config = reference.TINY.model_copy(update={"num_heads": 3, "key_width": 4, "value_width": 5})
+
+    def hand(x, named):
+        named = {f"layer.{name}": tensor for name, tensor in named.items()}
+        return reference.encoder_layer(x, positions.to(x.dtype), named, "layer", config)[:, rows]
+
+    def ours(x, named):
+        return torch.func.functional_call(layer, named, (x, positions, rows))
+
+    named = dict(layer.named_parameters())
+    exact = gradients(hand, x.double(), {name: p.double() for name, p in named.items()})
+    for mine, theirs, truth in zip(gradients(ours, x, named), gradients(hand, x, named), exact, strict=True):
+        error, plain_error = ((t.double() - truth).norm().item() for t in (mine, theirs))
+        assert error <= 2 * plain_error + 2**-22 * max(truth.norm().item(), 1.0)
+
+
+def test_relative_layer_drops_in_training_only():
+    layer, x, positions = relative_layer(residual_dropout=0.5), torch.randn(1, 9, 12), torch.randn(17, 6)
+    assert not torch.equal(layer.train()(x, positions), layer(x, positions))
+    assert torch.equal(layer.eval()(x, positions), layer(x, positions))

@@ -1,0 +1,155 @@
+"""Convolutions over sequences: blocks of norm, GELU and convolution, pooling of neighbours, and the centre crop.
+
+Everything here keeps a sequence as [B, L, D], which a convolution sees as an image in channels-last layout: on a CPU
+oneDNN's fastest in float32 and bfloat16 alike, on a GPU the one that needs no transposes.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genoformer.nn.initialisers import fan_in_normal_
+from genoformer.nn.linear import Linear, linear
+
+GELU_SLOPE = 1.702  # x * sigmoid(1.702 x) approximates GELU
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Convolution along the sequence with zeros beyond its ends.
+
+    Args:
+        x: [B, L, D_in].
+        weight: [D_out, D_in, width], width odd.
+        bias: [D_out] or None.
+    Returns:
+        [B, L, D_out].
+    """
+    image = x.transpose(1, 2).unsqueeze(2)  # [B, D_in, 1, L], channels last
+    kernel = weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)  # [D_out, D_in, 1, width]
+    y = F.conv2d(image, kernel, bias, padding=(0, weight.shape[-1] // 2))  # [B, D_out, 1, L]
+    return y.squeeze(2).transpose(1, 2)  # [B, L, D_out]
+
+
+def gelu(x: Tensor) -> Tensor:
+    """x * sigmoid(1.702 x), the GELU of Enformer, which is neither erf's nor tanh's."""
+    return F.silu(GELU_SLOPE * x) / GELU_SLOPE
+
+
+def centre(x: Tensor, num_kept: int) -> slice:
+    """The middle `num_kept` of the positions of x [B, L, D]; of an odd rest one more is cut off at the end."""
+    start = (x.shape[1] - num_kept) // 2
+    return slice(start, start + num_kept)
+
+
+class Convolution(nn.Conv1d):
+    """A convolution of [B, L, D_in] to [B, L, D_out] with zeros beyond the ends; weight [D_out, D_in, width].
+
+    Args:
+        width_in, width_out: D_in, D_out.
+        width: of the kernel, in positions; odd.
+    """
+
+    def __init__(self, width_in: int, width_out: int, width: int) -> None:
+        super().__init__(width_in, width_out, width, padding=width // 2)
+
+    def reset_parameters(self) -> None:
+        """Draws weights as Sonnet does."""
+        fan_in_normal_(self.weight)
+        assert self.bias is not None
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The convolution of x [B, L, D_in]: [B, L, D_out]."""
+        return convolve(x, self.weight, self.bias)
+
+
+def pointwise(width_in: int, width_out: int) -> Linear:
+    """A linear map of every position with the initial weights of a convolution of width 1."""
+    layer = Linear(width_in, width_out)
+    fan_in_normal_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ScaledBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation of [B, L, D], times a constant, in one pass over x.
+
+    Args:
+        width: D.
+        scale: the constant.
+    """
+
+    def __init__(self, width: int, scale: float) -> None:
+        super().__init__(width)
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """scale * BatchNorm(x); x and result [B, L, D]."""
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        y = F.batch_norm(
+            x.transpose(1, 2).unsqueeze(2),  # [B, D, 1, L], channels last
+            self.running_mean,
+            self.running_var,
+            self.scale * self.weight,
+            self.scale * self.bias,
+            self.training,
+            self.momentum,
+            self.eps,
+        )
+        return y.squeeze(2).transpose(1, 2)  # [B, L, D]
+
+
+class ConvBlock(nn.Module):
+    """BatchNorm, GELU and a convolution.
+
+    With 1.702 in the norm's scale and in the convolution's weight, GELU is one SiLU.
+
+    Args:
+        width_in, width_out: D_in, D_out.
+        width: of the kernel, in positions; odd. With 1, the convolution is a `Linear`.
+    Source:
+        Avsec et al. 2021 (Enformer), extended data figure 1.
+    """
+
+    def __init__(self, width_in: int, width_out: int, width: int = 1) -> None:
+        super().__init__()
+        self.norm = ScaledBatchNorm(width_in, GELU_SLOPE)
+        if width == 1:
+            self.convolution: Linear | Convolution = pointwise(width_in, width_out)
+        else:
+            self.convolution = Convolution(width_in, width_out, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's output; x [B, L, D_in], result [B, L, D_out]."""
+        hidden = F.silu(self.norm(x), inplace=True)  # 1.702 * GELU(BatchNorm(x))
+        weight, bias = self.convolution.weight / GELU_SLOPE, self.convolution.bias
+        return (linear if weight.dim() == 2 else convolve)(hidden, weight, bias)
+
+
+class SoftmaxPool(nn.Module):
+    """Every two neighbours as one: their mean, weighted for each channel by a softmax over the two.
+
+    With logits W x, the softmax over two positions a and b is the sigmoid of W (a - b), which halves the work.
+
+    Args:
+        width: D.
+    Source:
+        Avsec et al. 2021 (Enformer), attention pooling with pool size 2; W starts as twice the identity.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.logits = Linear(width, width, bias=False)
+        with torch.no_grad():
+            nn.init.eye_(self.logits.weight).mul_(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The pooled sequence; x [B, L, D] with L even, result [B, L/2, D]."""
+        first, second = x[:, 0::2], x[:, 1::2]
+        difference = first - second  # [B, L/2, D]
+        return torch.addcmul(second, self.logits(difference).sigmoid_(), difference)
