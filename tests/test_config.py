@@ -51,7 +51,7 @@ class Tiny(Config):
         (
             ConsensusConfig,
             {"ccs_quality_cap": 40, "ccs_quality_max": 41},
-            "a.toml: (whole config) is {'ccs_quality_cap': 40, 'ccs_quality_max': 41}: Value error, ccs_quality_cap",
+            "a.toml: ccs_quality_cap must be at most ccs_quality_max - 2, 39",
         ),
         (ConsensusConfig, {"relu_dropout": 1.0}, "a.toml: relu_dropout is 1.0: Input should be less than 1"),
         (ConsensusConfig, {"num_layers": "six"}, "a.toml: num_layers is 'six': Input should be a valid integer"),

@@ -266,9 +266,8 @@ def _parse_tracks(path: Path, config: ExpressionConfig, rows: dict[str, Any]) ->
 
 
 def _parse_track(path: Path, species: str, row: Any, num_tracks: int) -> Track:
-    values = (
-        dict(zip(_TRACK_FIELDS, row, strict=True)) if isinstance(row, list) and len(row) == len(_TRACK_FIELDS) else {}
-    )
+    is_row = isinstance(row, list) and len(row) == len(_TRACK_FIELDS)
+    values = dict(zip(_TRACK_FIELDS, row, strict=True)) if is_row else {}
     is_sound = all(isinstance(values.get(name), types) for name, types in _TRACK_FIELDS.items())
     if not is_sound or values["sum_stat"] not in SUM_STATS or not 0 <= values["strand_pair"] < num_tracks:
         raise CheckpointError(

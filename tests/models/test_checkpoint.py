@@ -362,7 +362,7 @@ def test_expression_metadata_that_are_refused(expression_file: Path, changes: di
             TRACKS
             | {"fly": TRACKS["human"][:2]}
             | {"human": (*TRACKS["fly"], replace(TRACKS["fly"][0], strand_pair=3))},
-            r"a track of head 'human' is \['0', '', 'sum', 1.0, None, None, 3\]; expected identifier, description, sum_",
+            r"a track of head 'human' is \['0', '', 'sum', 1.0, None, None, 3\]; expected identifier, desc",
         ),
         (TRACKS | {"fly": [replace(TRACKS["fly"][0], sum_stat="mode")] * 2}, "a track of head 'fly' is .*'mode'"),
         (TRACKS | {"fly": [replace(TRACKS["fly"][0], clip="x")] * 2}, "a track of head 'fly' is .*'x'"),

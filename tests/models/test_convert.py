@@ -45,9 +45,8 @@ def test_a_deepconsensus_checkpoint(shared_data):
 def test_tracks_by_targets_tables(tmp_path, state_dict):
     targets = {"human": table(tmp_path / "t.txt", "abc")}
     tracks = convert(state_dict, ConvertOptions(targets=targets, settings=SETTINGS)).tracks
-    assert {
-        species: [(track.identifier, track.description) for track in found] for species, found in tracks.items()
-    } == {
+    found = {species: [(track.identifier, track.description) for track in tracks[species]] for species in tracks}
+    assert found == {
         "human": [("a", "CAGE:a"), ("b", "CAGE:b"), ("c", "CAGE:c")],
         "mouse": [("0", ""), ("1", "")],
     }

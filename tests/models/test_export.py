@@ -7,9 +7,13 @@ import torch
 
 from genoformer.config import ConsensusConfig
 from genoformer.errors import CheckpointError, DataError
+from genoformer.genome.track import numbered_tracks
 from genoformer.models.checkpoint import load_checkpoint, load_model, save_checkpoint
 from genoformer.models.consensus import ConsensusTransformer
 from genoformer.models.export import export_model
+from genoformer.models.expression import ExpressionTransformer
+from tests.expression_reference import TINY as EXPRESSION
+from tests.expression_reference import random_weights_
 
 TINY = ConsensusConfig(max_passes=2, window_length=6, num_layers=1, filter_width=8, condenser_width=8)
 
@@ -67,3 +71,14 @@ def test_a_weight_that_half_precision_cannot_hold(source: Path, tmp_path: Path) 
     ):
         export_model(source, tmp_path / "half.safetensors", dtype=torch.float16)
     export_model(source, tmp_path / "half.safetensors", dtype=torch.bfloat16)
+
+
+def test_an_expression_model_keeps_its_tracks_and_counters(tmp_path: Path, calibration: tuple[Path, Any]) -> None:
+    tracks = numbered_tracks(EXPRESSION.heads)
+    save_checkpoint(tmp_path / "m", random_weights_(ExpressionTransformer(EXPRESSION)).state_dict(), EXPRESSION)
+    export_model(tmp_path / "m", tmp_path / "half", dtype=torch.float16)
+    half = load_checkpoint(tmp_path / "half")
+    assert half.tracks == tracks
+    assert {tensor.dtype for tensor in half.state_dict.values()} == {torch.float16, torch.int64}
+    with pytest.raises(CheckpointError, match="m: holds an expression model, which has no qualities to calibrate"):
+        export_model(tmp_path / "m", tmp_path / "other", dtype=torch.float16, calibration=calibration[0])
