@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -82,6 +83,39 @@ def brute_force(probs: Tensor, label: list[int], deletion: float, temperature: f
             if base is not None and column is not None:
                 posterior[base, column] += share
     return -temperature * torch.logsumexp(-values / temperature, dim=0), posterior
+
+
+def repeated_columns(length: int) -> Tensor:
+    """A prediction [1, L, 5], float64, whose columns are of two kinds, so that many alignments cost the same."""
+    kinds = torch.tensor([[0.7, 0.1, 0.1, 0.05, 0.05], [0.05, 0.8, 0.05, 0.05, 0.05]], dtype=torch.float64)
+    return kinds[torch.arange(length) % 3 % 2][None]
+
+
+def hard_posterior(probs: Tensor, label: list[int], deletion: float) -> Tensor:
+    """The posterior under the minimum, [bases, L], from whole numbers, in which equal paths tie; probs [L, 5]."""
+    costs = [[round(-math.log(prob) * 2**40) for prob in column] for column in probs.tolist()]
+    bases, columns, deletion = [symbol for symbol in label if symbol], range(1, len(probs) + 1), round(deletion * 2**40)
+    values = {(0, 0): 0} | {(i + 1, 0): (i + 1) * deletion for i in range(len(bases))}
+    moves: dict[tuple[int, int], list[tuple[int, int]]] = {}  # where a cell's value comes from
+    for j in columns:
+        values[0, j] = values[0, j - 1] + costs[j - 1][0]
+        for i, base in enumerate(bases, start=1):
+            totals = {
+                (i - 1, j - 1): values[i - 1, j - 1] + costs[j - 1][base],
+                (i, j - 1): values[i, j - 1] + costs[j - 1][0],
+                (i - 1, j): values[i - 1, j] + deletion,
+            }
+            values[i, j] = min(totals.values())
+            moves[i, j] = [start for start, total in totals.items() if total == values[i, j]]
+    visits = dict.fromkeys(values, 0.0) | {(len(bases), len(probs)): 1.0}
+    posterior = torch.zeros(len(bases), len(probs), dtype=torch.float64)
+    for i, j in sorted(moves, reverse=True):
+        for start in moves[i, j]:
+            share = visits[i, j] / len(moves[i, j])
+            visits[start] += share
+            if start == (i - 1, j - 1):
+                posterior[i - 1, j - 1] = share
+    return posterior
 
 
 def _skewed(table: Tensor) -> tuple[Tensor, ...]:

@@ -32,7 +32,10 @@ def substitution_costs(costs: Tensor, bases: Tensor) -> Tensor:
 
 
 def soft_minimum(values: list[Tensor], temperature: float | None) -> Tensor:
-    """-T log sum exp(-v / T); for T None the minimum, whose gradient is shared equally by all that attain it."""
+    """-T log sum exp(-v / T); for T None the minimum, whose gradient is shared equally by all that attain it.
+
+    Sums that are equal but for the rounding of their order are not told to be so here, as they are by the backends.
+    """
     stacked = torch.stack(values)
     if temperature is None:
         return stacked.amin(dim=0)

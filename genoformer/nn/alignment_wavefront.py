@@ -22,6 +22,7 @@ from genoformer.nn.alignment_reference import GAP, MIN_PROB, NUM_CLASSES, remove
 
 NUM_MOVES = 3  # substitution, insertion, deletion
 LN2 = math.log(2)
+HARD_STEPS = 2.0**40  # a nat, under the minimum: sums of steps are exact below 2^13 nats, so that equal paths tie
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def _prepare(probs: Tensor, temperature: float | None) -> _Columns:
     total = columns.sum(dim=0)  # [L, B]
     renormalised = columns / total  # [5, L, B]
     cost = renormalised.clamp(MIN_PROB, 1 - MIN_PROB).double().log_().div_(-_unit(temperature))  # [5, L, B]
+    if temperature is None:
+        cost.mul_(HARD_STEPS).round_().div_(HARD_STEPS)
     return _Columns(total, renormalised, cost.flip(1))
 
 
@@ -238,7 +241,10 @@ def solve_by_wavefront(
     if gradient or posterior:
         table.weights = probs.new_empty(NUM_MOVES * table.num_bases * table.num_columns, table.batch)
     unit = _unit(temperature)
-    loss = _forward(table, deletion_cost / unit).mul_(unit).to(probs.dtype)  # [B]
+    deletion = deletion_cost / unit
+    if temperature is None:
+        deletion = round(deletion * HARD_STEPS) / HARD_STEPS
+    loss = _forward(table, deletion).mul_(unit).to(probs.dtype)  # [B]
     if table.weights is None:
         return AlignmentResult(loss)
     emitted = _backward_(table)  # [5, L, B]

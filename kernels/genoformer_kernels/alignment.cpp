@@ -158,6 +158,10 @@ struct Weights {
 // The minimum of three moves; the lower one wins a tie for "cheapest", and tied weights come out equal.
 template <bool kHard>
 INLINE Value minimum(const Value& substitution, const Value& insertion, const Value& deletion, Weights* weights) {
+// Under the hard minimum parts are multiples of 2^-23: sums are exact, and equal paths tie in whatever order they add.
+INLINE Value rough(const Value& x) { return {x.whole, (x.part + 1.5f) - 1.5f}; }
+double rough(double number) { return std::nearbyint(number * 8388608.0) / 8388608.0; }
+
     const Floats over_insertion = substitution - insertion;
     const Floats over_deletion = substitution - deletion;
     const Floats insertion_over_deletion = insertion - deletion;
@@ -211,7 +215,7 @@ class Array {
     T* data_;
 };
 
-// Sixteen examples at a time through the table.
+// The examples of one vector through the table.
 class Group {
   public:
     explicit Group(const AlignmentTask& task)
@@ -220,7 +224,8 @@ class Group {
           cost_(L_ * kClasses),
           bases_(M_ + 1), top_(L_ + 1), left_(M_ + 1), before_(M_ + 1), previous_(M_ + 1), current_(M_ + 1),
           visits_(M_ + 1), weights_(saves_ ? M_ * L_ : 0) {
-        for (int64_t i = 0; i <= M_; ++i) left_[i] = value_of(i * (task.deletion_cost / unit_));
+        const double deletion = task.deletion_cost / unit_;
+        for (int64_t i = 0; i <= M_; ++i) left_[i] = value_of(i * (soft_ ? deletion : rough(deletion)));
     }
 
     void run(int64_t first) {
@@ -297,7 +302,8 @@ class Group {
                 const Logarithm log = log2_of_positive(clipped);
                 const Floats product = log.exponent * high, whole = rounded(product);  // both exact
                 const Floats rest = log.exponent * low + log.part * (high + low);
-                cost_[j * kClasses + c] = normal(normal({-whole, -((product - whole) + rest)}));
+                const Value cost = normal(normal({-whole, -((product - whole) + rest)}));
+                cost_[j * kClasses + c] = soft_ ? cost : rough(cost);
             }
             top_[j + 1] = normal(top_[j] + cost_[j * kClasses + kGap]);
         }

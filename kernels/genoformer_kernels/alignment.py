@@ -21,6 +21,7 @@ _HEAD_BITS = 12  # of the scale: its product with an exponent of a probability i
 _SIGN_BIT: tl.constexpr = tl.constexpr(-(2**31))
 _MIN_PROB: tl.constexpr = tl.constexpr(1e-7)
 _MAX_PROB: tl.constexpr = tl.constexpr(1 - 1e-7)
+_ROUGH: tl.constexpr = tl.constexpr(1.5)  # adding it to a part rounds that to a multiple of 2^-23
 _NOWHERE: tl.constexpr = tl.constexpr(1e30)  # value of cells outside the table: adding a cost does not change it
 _MAGIC: tl.constexpr = tl.constexpr(12582912.0)  # 1.5 * 2^23: adding it rounds to a whole number
 _ROOT_HALF: tl.constexpr = tl.constexpr(0x3F3504F3)  # bits of the root of 1/2
@@ -54,21 +55,27 @@ def _normal(whole, part):
 
 
 @triton.jit
-def _cost(prob, scale, scale_head, scale_rest):
-    """-log2 of a clipped probability times the scale, as a value; head and rest add up to the scale."""
+def _cost(prob, scale, scale_head, scale_rest, HARD: tl.constexpr):
+    """-log2 of a clipped probability times the scale, as a value; head and rest add up to the scale.
+
+    Under the minimum a part is a multiple of 2^-23: so sums are exact, and equal paths tie in whatever order they add.
+    """
     bits = _clip(prob).to(tl.int32, bitcast=True)
     exponent = (bits - _ROOT_HALF) >> 23
     rest = tl.log2((bits - (exponent << 23)).to(tl.float32, bitcast=True))  # -0.5 .. 0.5
     product = exponent.to(tl.float32) * scale_head  # exact
     whole = (product + _MAGIC) - _MAGIC
     whole, part = _normal(-whole, whole - product - (exponent.to(tl.float32) * scale_rest + rest * scale))
-    return _normal(whole, part)
+    whole, part = _normal(whole, part)
+    if HARD:
+        part = (part + _ROUGH) - _ROUGH
+    return whole, part
 
 
 @triton.jit
-def _packed(prob, scale, scale_head, scale_rest, num_bits):
+def _packed(prob, scale, scale_head, scale_rest, num_bits, HARD: tl.constexpr):
     """A cost in one word, as a whole number of 2^-num_bits: half the registers, and a rounding of 1e-8 over T."""
-    whole, part = _cost(prob, scale, scale_head, scale_rest)
+    whole, part = _cost(prob, scale, scale_head, scale_rest, HARD)
     step = (1 << num_bits).to(tl.float32)
     return (whole.to(tl.int32) << num_bits) + (part * step).to(tl.int32)
 
@@ -201,11 +208,11 @@ def _alignment_kernel(  # noqa: PLR0913, PLR0915
         total = p0 + p1 + p2 + p3 + p4
         q = p0 / total + p1 / total + p2 / total + p3 / total + p4 / total
         poison += tl.sum(q - q, 0)  # NaN where a probability makes one
-        c0, f0 = _cost(p0 / total, scale, scale_head, scale_rest)
-        c1 = _packed(p1 / total, scale, scale_head, scale_rest, num_bits)
-        c2 = _packed(p2 / total, scale, scale_head, scale_rest, num_bits)
-        c3 = _packed(p3 / total, scale, scale_head, scale_rest, num_bits)
-        c4 = _packed(p4 / total, scale, scale_head, scale_rest, num_bits)
+        c0, f0 = _cost(p0 / total, scale, scale_head, scale_rest, HARD)
+        c1 = _packed(p1 / total, scale, scale_head, scale_rest, num_bits, HARD)
+        c2 = _packed(p2 / total, scale, scale_head, scale_rest, num_bits, HARD)
+        c3 = _packed(p3 / total, scale, scale_head, scale_rest, num_bits, HARD)
+        c4 = _packed(p4 / total, scale, scale_head, scale_rest, num_bits, HARD)
 
         # Anti-diagonal k: lane j - 1 holds cell (k - j, j), as whole + part. Cells above row 0 hold NOWHERE, which
         # gives row 0 the insertion alone; column 0 enters from the left at the first lane.
@@ -318,6 +325,13 @@ def _head(number: float) -> float:
     """The first bits of a number, so few that products with small whole numbers are exact in float32."""
     mantissa, exponent = math.frexp(number)
     return math.ldexp(round(math.ldexp(mantissa, _HEAD_BITS)), exponent - _HEAD_BITS)
+def _whole_and_part(number: float, *, rough: bool) -> tuple[float, float]:
+    """A value of the table; `rough` as under the minimum, see `_cost`."""
+    whole = round(number)
+    part = number - whole
+    return float(whole), round(part * 2**23) / 2**23 if rough else part
+
+
 
 
 def _upcast_for_interpreter(probs: Tensor) -> Tensor:
@@ -369,7 +383,7 @@ def solve(
         _alignment_kernel[(programs,)](
             probs, labels, loss, probs_gradient, skewed, bases, weights,
             batch, num_labels, num_columns, *probs.stride(), *labels.stride(),
-            float(round(deletion)), deletion - round(deletion),
+            *_whole_and_part(deletion_cost / unit, rough=temperature is None),
             scale, head, scale - head, _bits_behind_point(scale), unit,
             COLUMNS=shape.columns, LABELS=shape.labels, HARD=temperature is None,
             GRADIENT=gradient, POSTERIOR=posterior, **shape.options,

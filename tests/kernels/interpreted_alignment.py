@@ -27,8 +27,10 @@ from tests.alignment_cases import (
     TEMPERATURES,
     brute_force,
     certain_probs,
+    hard_posterior,
     random_labels,
     random_probs,
+    repeated_columns,
 )
 
 # The interpreter takes over a second an example of length 100: two of the 64, or all if asked to.
@@ -166,6 +168,14 @@ def test_labels_of_gaps_alone_certain_and_wrong_and_ties(temperature):
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # numpy's, under the interpreter
 @pytest.mark.parametrize("temperature", [None, 0.1])
+@pytest.mark.parametrize(("num_bases", "num_columns", "deletion"), [(3, 5, 10.0), (9, 12, 10.0), (12, 9, 1.3)])
+def test_equal_paths_tie_in_whatever_order_they_add_up(num_bases, num_columns, deletion):
+    probs, labels = repeated_columns(num_columns), 1 + torch.arange(num_bases)[None] % 2
+    _, _, found = alignment.solve(probs.float(), labels, deletion_cost=deletion, temperature=None, posterior=True)
+    wanted = hard_posterior(probs[0], labels[0].tolist(), deletion)
+    torch.testing.assert_close(found[0].double(), wanted, rtol=0, atol=1e-6)
+
+
 def test_not_a_number_stays_in_its_example(temperature):
     """Example 1 has NaN, 3 an infinity, 5 a symbol that is none; with three programs they share one with others."""
     probs, labels = random_probs(8, 5).float(), random_labels(8, 4)

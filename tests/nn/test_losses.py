@@ -22,8 +22,10 @@ from tests.alignment_cases import (
     TEMPERATURES,
     brute_force,
     certain_probs,
+    hard_posterior,
     random_labels,
     random_probs,
+    repeated_columns,
     wavefront_by_autograd,
 )
 
@@ -262,6 +264,24 @@ def test_tied_moves_share_the_gradient(backend):
     _, gradient = loss_and_gradient(probs, torch.tensor([[1]]), temperature=None, backend=backend)
     torch.testing.assert_close(gradient[0, 0], torch.tensor([-1.0, 0.0, 1.0, 1.0, 1.0]), rtol=0, atol=1e-6)
     assert torch.equal(gradient[0, 0], gradient[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype"),
+    [
+        ("wavefront", torch.float64),
+        ("wavefront", torch.float32),
+        pytest.param("native", torch.float32, marks=needs_native),
+    ],
+)
+@pytest.mark.parametrize("deletion", [10.0, 1.3])
+@pytest.mark.parametrize(("num_bases", "num_columns"), [(3, 5), (9, 12), (12, 9), (33, 40)])
+def test_equal_paths_tie_in_whatever_order_they_add_up(backend, dtype, num_bases, num_columns, deletion):
+    probs, labels = repeated_columns(num_columns), 1 + torch.arange(num_bases)[None] % 2
+    wanted = hard_posterior(probs[0], labels[0].tolist(), deletion)
+    settings = {"deletion_cost": deletion, "temperature": None, "backend": backend}
+    found = alignment_posterior(probs=probs.to(dtype), labels=labels, **settings)
+    torch.testing.assert_close(found[0].double(), wanted, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("backend", ALL)
