@@ -2,7 +2,7 @@
 
     reference   the recursion cell by cell, any dtype, autograd; slow, the truth for tests
     wavefront   plain torch, an anti-diagonal and all examples at a time; everywhere
-    native      C++ compiled on first use, sixteen examples a vector; CPU
+    native      C++ compiled on first use, an example in each lane of a vector; CPU
     triton      one launch for loss and gradient; CUDA
 
 All but the reference give the gradient in the pass that computes the loss, from saved softmin weights.

@@ -1,5 +1,5 @@
-// The alignment loss and its gradient on a CPU: sixteen examples side by side in each vector, groups of sixteen
-// shared among threads. An example's numbers depend neither on its neighbours nor on the number of threads.
+// The alignment loss and its gradient on a CPU: an example in each lane of a vector, and such groups shared among
+// threads. An example's numbers depend neither on its neighbours nor on the number of threads.
 //
 // Per group, all of it in a thread's own memory: a column's costs [L][5], the table's anti-diagonals k = i + j one
 // after the other, and two numbers a cell from which the way back reads the three softmin weights. A cell's two
@@ -49,7 +49,14 @@ namespace {
 enum Status { kDone, kNoMemory, kUnknownSymbol };
 struct UnknownSymbol {};  // in a label
 
+// As wide as the processor: compilers take a wider vector apart into single numbers.
+#if defined(__AVX512F__)
 constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
 constexpr int kClasses = 5;
 constexpr int kGap = 0;
 constexpr float kMinProb = 1e-7f;
@@ -151,6 +158,10 @@ Value value_of(double number) {
     return {all(static_cast<float>(whole)), all(static_cast<float>(number - whole))};
 }
 
+// Under the hard minimum parts are multiples of 2^-23: sums are exact, and equal paths tie in whatever order they add.
+INLINE Value rough(const Value& x) { return {x.whole, (x.part + 1.5f) - 1.5f}; }
+double rough(double number) { return std::nearbyint(number * 8388608.0) / 8388608.0; }
+
 struct Weights {
     Floats first, second;  // of the two moves that are not the cheapest, in the order substitution, insertion, deletion
 };
@@ -158,10 +169,6 @@ struct Weights {
 // The minimum of three moves; the lower one wins a tie for "cheapest", and tied weights come out equal.
 template <bool kHard>
 INLINE Value minimum(const Value& substitution, const Value& insertion, const Value& deletion, Weights* weights) {
-// Under the hard minimum parts are multiples of 2^-23: sums are exact, and equal paths tie in whatever order they add.
-INLINE Value rough(const Value& x) { return {x.whole, (x.part + 1.5f) - 1.5f}; }
-double rough(double number) { return std::nearbyint(number * 8388608.0) / 8388608.0; }
-
     const Floats over_insertion = substitution - insertion;
     const Floats over_deletion = substitution - deletion;
     const Floats insertion_over_deletion = insertion - deletion;
@@ -201,7 +208,8 @@ INLINE Moves read_weights(const Weights& weights) {
 template <typename T>
 class Array {
   public:
-    explicit Array(int64_t size) : data_(static_cast<T*>(std::aligned_alloc(64, std::max<int64_t>(size, 1) * sizeof(T)))) {
+    explicit Array(int64_t size)
+        : data_(static_cast<T*>(std::aligned_alloc(alignof(T), std::max<int64_t>(size, 1) * sizeof(T)))) {
         if (!data_) throw std::bad_alloc();
     }
     ~Array() { std::free(data_); }

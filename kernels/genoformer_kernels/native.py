@@ -207,8 +207,9 @@ def solve(
         labels: [B, M], whole numbers 0 .. 4, any strides.
         temperature: None for the hard minimum.
     Raises:
-        NativeUnavailableError: see `unavailable_reason`.
-        MemoryError: a thread's table, 128 bytes a cell, does not fit.
+        ValueError: shapes, types or parameters that do not fit; see `arguments`.
+        NativeUnavailableError: see `refusal`.
+        MemoryError: a thread's table, up to 128 bytes a cell, does not fit.
         UnknownSymbolError: another symbol in a label.
     """
     library = _load()
@@ -238,7 +239,7 @@ def solve(
     )
     status = library.genoformer_align(ctypes.byref(task))
     if status == _NO_MEMORY:
-        raise MemoryError(f"no memory for an alignment table of {num_bases} x {num_columns} cells, 128 bytes each")
+        raise MemoryError(f"no memory for an alignment table of {num_bases} x {num_columns} cells of up to 128 bytes")
     if status == _UNKNOWN_SYMBOL:
         raise UnknownSymbolError("a label holds a symbol outside 0 .. 4")
     return loss, probs_gradient, matches

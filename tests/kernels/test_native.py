@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import stat
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from genoformer.nn.alignment_wavefront import solve_by_wavefront
 from genoformer_kernels import native
+from tests.alignment_cases import random_labels, random_probs
 
 KERNELS = Path(native.__file__).resolve().parent.parent
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
@@ -166,6 +169,26 @@ def test_neither_the_number_of_threads_nor_whose_they_are_changes_a_bit(monkeypa
         finally:
             torch.set_num_threads(former)
         return torch.cat([loss, gradient.flatten()])
+@needs_compiler
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX is of x86")
+@pytest.mark.parametrize("lacking", ["avx512f", "avx2"])
+@pytest.mark.parametrize("temperature", [None, 0.1])
+def test_processors_with_narrower_vectors_compute_the_same(cache, monkeypatch, temperature, lacking):
+    probs, labels = random_probs(20, 33, sharpness=4.0).float(), random_labels(20, 31)
+    settings = {"deletion_cost": 2.0, "temperature": temperature, "gradient": True, "posterior": True}
+    exact = solve_by_wavefront(probs.double(), labels, **settings)
+    monkeypatch.setenv("CXX", f"{COMPILER} -mno-{lacking}")
+    native._load.cache_clear()
+    try:
+        loss, gradient, posterior = native.solve(probs, labels, **settings)
+    finally:
+        native._load.cache_clear()
+    assert len(list(cache.glob("alignment-*.so"))) == 1
+    torch.testing.assert_close(loss.double(), exact.loss, rtol=2e-6, atol=2e-6)
+    assert (gradient - exact.gradient).abs().max() <= 1e-5 * exact.gradient.abs().max()
+    torch.testing.assert_close(posterior.double(), exact.posterior, rtol=0, atol=5e-6)
+
+
 
     expected = solve(1)
     assert torch.equal(solve(3), expected)
