@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import logging
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -23,11 +22,10 @@ from torch import Tensor
 from genoformer.errors import UsageError
 from genoformer.nn.alignment_reference import NUM_CLASSES, reference_loss, reference_posterior
 from genoformer.nn.alignment_wavefront import AlignmentResult, solve_by_wavefront
+from genoformer_kernels import arguments
 
 Backend = Literal["auto", "reference", "wavefront", "native", "triton"]
 Reduction = Literal["none", "mean", "sum"]
-
-_LOWEST_TEMPERATURE = 1e-6  # in nats; below, float32 probabilities do not tell it from the minimum
 
 logger = logging.getLogger(__name__)
 
@@ -40,18 +38,20 @@ class BackendChoice:
     reason: str
 
 
-def refusal(backend: Backend, probs: Tensor, labels: Tensor) -> str | None:
+def refusal(
+    backend: Backend, probs: Tensor, labels: Tensor, *, deletion_cost: float, temperature: float | None
+) -> str | None:
     """Why `backend` cannot align these tensors; None where it can."""
     if backend not in ("native", "triton"):
         return None
     if probs.dtype == torch.float64:
         return "it computes in float32; the probabilities are torch.float64"
+    if reason := arguments.out_of_range(probs, labels, deletion_cost=deletion_cost, temperature=temperature):
+        return reason
     if backend == "native":
-        if probs.device.type != "cpu":
-            return f"it runs on the CPU; the tensors are on {probs.device.type}"
         from genoformer_kernels import native
 
-        return native.unavailable_reason()
+        return native.refusal(probs)
     if not _triton_is_importable():
         return "triton is not importable; it comes with torch's CUDA builds for Linux"
     from genoformer_kernels import alignment
@@ -64,8 +64,15 @@ def _triton_is_importable() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def choose_backend(probs: Tensor, labels: Tensor, *, backend: Backend = "auto") -> BackendChoice:
-    """The backend that `alignment_loss` and `alignment_posterior` use for these tensors.
+def choose_backend(
+    probs: Tensor,
+    labels: Tensor,
+    *,
+    deletion_cost: float = 10.0,
+    temperature: float | None = 0.1,
+    backend: Backend = "auto",
+) -> BackendChoice:
+    """The backend that `alignment_loss` and `alignment_posterior` use for these arguments.
 
     Args:
         backend: "auto" for triton on CUDA and native on a CPU, or wavefront where they cannot be used;
@@ -75,13 +82,14 @@ def choose_backend(probs: Tensor, labels: Tensor, *, backend: Backend = "auto") 
     """
     if backend not in get_args(Backend):
         raise UsageError(f"alignment backend is '{backend}'; expected one of {', '.join(get_args(Backend))}")
+    settings: dict[str, Any] = {"deletion_cost": deletion_cost, "temperature": temperature}
     if backend != "auto":
-        reason = refusal(backend, probs, labels)
+        reason = refusal(backend, probs, labels, **settings)
         if reason:
             raise UsageError(f"alignment backend '{backend}' cannot be used: {reason}")
         return BackendChoice(backend, "asked for")
     fastest: Backend = "triton" if probs.is_cuda else "native"
-    reason = refusal(fastest, probs, labels)
+    reason = refusal(fastest, probs, labels, **settings)
     if reason:
         return BackendChoice("wavefront", f"{fastest} cannot be used: {reason}")
     return BackendChoice(fastest, f"the fastest on {probs.device.type}")
@@ -95,29 +103,6 @@ def _log_once(choice: BackendChoice) -> None:
         choice.name,
         choice.reason,
     )
-
-
-def _check(probs: Tensor, labels: Tensor, deletion_cost: float, temperature: float | None) -> None:
-    """Raises where shapes, types or parameters cannot work."""
-    if probs.ndim != 3 or probs.shape[2] != NUM_CLASSES or not probs.shape[1] or not probs.is_floating_point():
-        raise UsageError(
-            f"probs are {probs.dtype} {list(probs.shape)}; expected floating [B, L, {NUM_CLASSES}] with L >= 1"
-        )
-    if labels.ndim != 2 or labels.shape[0] != probs.shape[0]:
-        raise UsageError(f"labels are {list(labels.shape)}; expected [B, M] with B = {probs.shape[0]} as in probs")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise UsageError(f"labels are {labels.dtype}; expected whole numbers, for example labels.long()")
-    if labels.device != probs.device:
-        raise UsageError(f"labels are on {labels.device} and probs on {probs.device}; move one of them")
-    if not (math.isfinite(deletion_cost) and deletion_cost >= 0):
-        raise UsageError(f"deletion_cost is {deletion_cost}; expected a finite number, 0 or more")
-    if temperature is None:
-        return
-    if not (math.isfinite(temperature) and temperature >= _LOWEST_TEMPERATURE):
-        raise UsageError(
-            f"temperature is {temperature}; expected a finite number of {_LOWEST_TEMPERATURE} or more, or None for "
-            f"the minimum"
-        )
 
 
 def _check_symbols(labels: Tensor) -> None:
@@ -136,8 +121,10 @@ def _prepare(
     probs: Tensor, labels: Tensor, deletion_cost: float, temperature: float | None, backend: Backend
 ) -> tuple[Tensor, Backend]:
     """Checked probabilities, in the dtype of the arithmetic where that is done by torch, and the chosen backend."""
-    _check(probs, labels, deletion_cost, temperature)
-    choice = choose_backend(probs, labels, backend=backend)
+    settings: dict[str, Any] = {"deletion_cost": deletion_cost, "temperature": temperature}
+    if wrong := arguments.complaint(probs, labels, **settings):
+        raise UsageError(wrong)
+    choice = choose_backend(probs, labels, backend=backend, **settings)
     _log_once(choice)
     if choice.name in ("reference", "wavefront"):  # the kernels see every symbol themselves
         _check_symbols(labels)

@@ -10,20 +10,18 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from genoformer_kernels import launch
+from genoformer_kernels import arguments, launch
 
-NUM_CLASSES = 5
 MAX_COLUMNS = 1024
 MAX_LABELS = 4096
 
-_LN2 = math.log(2)
 _HEAD_BITS = 12  # of the scale: its product with an exponent of a probability is exact
 _SIGN_BIT: tl.constexpr = tl.constexpr(-(2**31))
 _MIN_PROB: tl.constexpr = tl.constexpr(1e-7)
 _MAX_PROB: tl.constexpr = tl.constexpr(1 - 1e-7)
-_ROUGH: tl.constexpr = tl.constexpr(1.5)  # adding it to a part rounds that to a multiple of 2^-23
 _NOWHERE: tl.constexpr = tl.constexpr(1e30)  # value of cells outside the table: adding a cost does not change it
 _MAGIC: tl.constexpr = tl.constexpr(12582912.0)  # 1.5 * 2^23: adding it rounds to a whole number
+_ROUGH: tl.constexpr = tl.constexpr(1.5)  # adding it to a part rounds that to a multiple of 2^-23
 _ROOT_HALF: tl.constexpr = tl.constexpr(0x3F3504F3)  # bits of the root of 1/2
 _LOW_WORD: tl.constexpr = tl.constexpr(0xFFFFFFFF)
 _ABSENT: tl.constexpr = tl.constexpr(0.2)  # probabilities of columns beyond the prediction
@@ -143,7 +141,7 @@ def _moves(first, second):
 def _left_shift(labels_ptr, bases_ptr, stride, num_labels, LABELS: tl.constexpr):
     """Writes the bases of a label without its gaps; their number, and NaN where a symbol is none, else 0."""
     place = tl.arange(0, LABELS)
-    symbol = tl.load(labels_ptr + place * stride, mask=place < num_labels, other=0).to(tl.int32)
+    symbol = tl.load(labels_ptr + place.to(tl.int64) * stride, mask=place < num_labels, other=0).to(tl.int32)
     is_base = (symbol != 0).to(tl.int32)
     rank = tl.cumsum(is_base, 0) - 1
     tl.store(bases_ptr + rank, symbol, mask=is_base != 0)
@@ -199,7 +197,7 @@ def _alignment_kernel(  # noqa: PLR0913, PLR0915
         )
         tl.debug_barrier()  # the bases are read by other threads than wrote them
 
-        here = probs_ptr + example * probs_stride_b + lane * probs_stride_l
+        here = probs_ptr + example * probs_stride_b + lane.to(tl.int64) * probs_stride_l
         p0 = tl.load(here, mask=is_column, other=_ABSENT).to(tl.float32)
         p1 = tl.load(here + probs_stride_c, mask=is_column, other=_ABSENT).to(tl.float32)
         p2 = tl.load(here + 2 * probs_stride_c, mask=is_column, other=_ABSENT).to(tl.float32)
@@ -325,13 +323,13 @@ def _head(number: float) -> float:
     """The first bits of a number, so few that products with small whole numbers are exact in float32."""
     mantissa, exponent = math.frexp(number)
     return math.ldexp(round(math.ldexp(mantissa, _HEAD_BITS)), exponent - _HEAD_BITS)
+
+
 def _whole_and_part(number: float, *, rough: bool) -> tuple[float, float]:
     """A value of the table; `rough` as under the minimum, see `_cost`."""
     whole = round(number)
     part = number - whole
     return float(whole), round(part * 2**23) / 2**23 if rough else part
-
-
 
 
 def _upcast_for_interpreter(probs: Tensor) -> Tensor:
@@ -356,8 +354,10 @@ def solve(
             has a NaN loss, as has one with NaN probabilities.
         temperature: None for the hard minimum.
     Raises:
-        ValueError: the kernel cannot align these tensors; see `refusal`.
+        ValueError: shapes, types or parameters that do not fit, or tensors that the kernel cannot align; see
+            `arguments` and `refusal`.
     """
+    arguments.check(probs, labels, deletion_cost=deletion_cost, temperature=temperature)
     if reason := refusal(probs, labels):
         raise ValueError(f"alignment kernel: {reason}")
     probs = _upcast_for_interpreter(probs.detach())
@@ -371,13 +371,12 @@ def solve(
         return torch.empty(size if wanted else 1, dtype=torch.float32, device=probs.device)
 
     loss = empty(True, batch)
-    probs_gradient = empty(gradient, batch, num_columns, NUM_CLASSES)
+    probs_gradient = empty(gradient, batch, num_columns, arguments.NUM_CLASSES)
     skewed = empty(posterior, batch, num_diagonals, num_columns)
     weights = empty(gradient or posterior, programs, num_diagonals, 2, num_columns)
     bases = torch.empty(programs, max(1, num_labels), dtype=torch.int32, device=probs.device)
     scale = 1.0 if temperature is None else 1.0 / temperature
-    unit = _LN2 / scale
-    deletion = deletion_cost / unit
+    unit = arguments.unit(temperature)
     head = _head(scale)
     if batch:
         _alignment_kernel[(programs,)](

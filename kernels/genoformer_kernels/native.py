@@ -25,6 +25,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from genoformer_kernels import arguments
+
 CACHE_VARIABLE = "GENOFORMER_CACHE_DIR"
 _SOURCE = Path(__file__).with_name("alignment.cpp")
 _FLAGS = (
@@ -66,10 +68,17 @@ class _Task(ctypes.Structure):
 
 
 def cache_folder() -> Path:
-    """Where compiled libraries go: $GENOFORMER_CACHE_DIR, else genoformer in the user's cache folder."""
+    """Where compiled libraries go: $GENOFORMER_CACHE_DIR, else genoformer in the user's cache folder.
+
+    Raises:
+        NativeUnavailableError: the user has no home.
+    """
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genoformer"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genoformer"
+    except RuntimeError as error:  # a container's user may have neither $HOME nor an entry among the users
+        raise NativeUnavailableError(f"there is no cache folder: {error}; set {CACHE_VARIABLE}") from error
 
 
 def _private_folder(folder: Path) -> Path:
@@ -77,7 +86,7 @@ def _private_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         status = folder.lstat()
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise NativeUnavailableError(f"cannot make the cache folder {folder}: {error}; set {CACHE_VARIABLE}") from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise NativeUnavailableError(
@@ -88,7 +97,10 @@ def _private_folder(folder: Path) -> Path:
 
 
 def _compiler() -> list[str]:
-    chosen = shlex.split(os.environ.get("CXX", ""))
+    try:
+        chosen = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        raise NativeUnavailableError(f"CXX is {os.environ['CXX']!r}, no command: {error}") from error
     candidates = [chosen] if chosen else [[name] for name in _COMPILERS]
     for words in candidates:
         if found := shutil.which(words[0]):
@@ -119,12 +131,15 @@ def _signals_held_back() -> Iterator[None]:
 def _run(command: list[str]) -> str:
     try:
         with _signals_held_back():
-            result = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
+            result = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=_BUILD_SECONDS, check=False
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NativeUnavailableError(f"{shlex.join(command)}: {error}") from error
     if result.returncode:
-        last = (result.stderr.strip() or "no message").splitlines()[-1]
-        raise NativeUnavailableError(f"{shlex.join(command)} ended with status {result.returncode}: {last}")
+        lines = result.stderr.strip().splitlines() or ["no message"]
+        cause = next((line for line in lines if "error" in line), lines[-1])
+        raise NativeUnavailableError(f"{shlex.join(command)} ended with status {result.returncode}: {cause}")
     return result.stdout
 
 
@@ -191,6 +206,13 @@ def unavailable_reason() -> str | None:
     return loaded if isinstance(loaded, str) else None
 
 
+def refusal(probs: Tensor) -> str | None:
+    """Why the kernel cannot run on this tensor's device or this machine; None where it can."""
+    if probs.device.type != "cpu":
+        return f"it runs on the CPU; the tensors are on {probs.device.type}"
+    return unavailable_reason()
+
+
 def solve(
     probs: Tensor,
     labels: Tensor,
@@ -212,9 +234,11 @@ def solve(
         MemoryError: a thread's table, up to 128 bytes a cell, does not fit.
         UnknownSymbolError: another symbol in a label.
     """
+    arguments.check(probs, labels, deletion_cost=deletion_cost, temperature=temperature)
+    if reason := refusal(probs):
+        raise NativeUnavailableError(reason)
     library = _load()
-    if isinstance(library, str):
-        raise NativeUnavailableError(library)
+    assert not isinstance(library, str)  # or there would be a reason
     probs, labels = probs.detach().to(torch.float32), labels.to(torch.int64)
     batch, num_columns, num_classes = probs.shape
     num_bases = labels.shape[1]

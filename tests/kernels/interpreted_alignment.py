@@ -135,6 +135,8 @@ def test_a_prediction_that_is_too_long_is_refused():
     probs, labels = torch.ones(1, 1025, 5), torch.ones(1, 3, dtype=torch.long)
     with pytest.raises(UsageError, match="takes predictions of up to 1024 columns; these have 1025"):
         alignment_loss(probs=probs, labels=labels, backend="triton")
+    with pytest.raises(ValueError, match=r"alignment kernel: probs are torch.float32 \[1, 1025, 4\]; expected"):
+        alignment.alignment_loss(probs[..., :4], labels)
     with pytest.raises(ValueError, match="takes labels of up to 4096 columns; these have 4097"):
         alignment.alignment_loss(probs[:, :3], torch.ones(1, 4097, dtype=torch.long))
 
@@ -166,8 +168,6 @@ def test_labels_of_gaps_alone_certain_and_wrong_and_ties(temperature):
     assert shares.tolist() == [[[0.5, 0.5]]]
 
 
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # numpy's, under the interpreter
-@pytest.mark.parametrize("temperature", [None, 0.1])
 @pytest.mark.parametrize(("num_bases", "num_columns", "deletion"), [(3, 5, 10.0), (9, 12, 10.0), (12, 9, 1.3)])
 def test_equal_paths_tie_in_whatever_order_they_add_up(num_bases, num_columns, deletion):
     probs, labels = repeated_columns(num_columns), 1 + torch.arange(num_bases)[None] % 2
@@ -176,6 +176,8 @@ def test_equal_paths_tie_in_whatever_order_they_add_up(num_bases, num_columns, d
     torch.testing.assert_close(found[0].double(), wanted, rtol=0, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # numpy's, under the interpreter
+@pytest.mark.parametrize("temperature", [None, 0.1])
 def test_not_a_number_stays_in_its_example(temperature):
     """Example 1 has NaN, 3 an infinity, 5 a symbol that is none; with three programs they share one with others."""
     probs, labels = random_probs(8, 5).float(), random_labels(8, 4)

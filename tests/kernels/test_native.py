@@ -93,6 +93,9 @@ def test_without_a_compiler_the_reason_names_what_was_looked_for(cache, tmp_path
     monkeypatch.setenv("CXX", "nosuch++")
     with pytest.raises(native.NativeUnavailableError, match=r"looked for nosuch\+\+"):
         native.build_library()
+    monkeypatch.setenv("CXX", "g++ '-O2")
+    with pytest.raises(native.NativeUnavailableError, match=r"CXX is .*, no command: No closing quotation"):
+        native.build_library()
 
 
 @needs_compiler
@@ -100,7 +103,7 @@ def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(cache, tmp_path, mon
     source = tmp_path / "broken.cpp"
     source.write_text("#error this cannot be compiled\n")
     monkeypatch.setattr(native, "_SOURCE", source)
-    with pytest.raises(native.NativeUnavailableError, match=r"ended with status \d+: .*"):
+    with pytest.raises(native.NativeUnavailableError, match=r"status \d+: .*error.* this cannot be comp"):
         native.build_library()
     assert [file.name for file in cache.iterdir()] == ["alignment.lock"]
 
@@ -148,27 +151,23 @@ def test_the_cache_follows_the_environment(tmp_path, monkeypatch):
     assert native.cache_folder() == tmp_path / ".cache" / "genoformer"
 
 
+def test_a_user_without_a_home_is_a_reason(monkeypatch):
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv(native.CACHE_VARIABLE, raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(native.Path, "home", no_home)
+    with pytest.raises(native.NativeUnavailableError, match=r"no cache folder: Could not .*; set GENOFORMER_CACHE_DIR"):
+        native.cache_folder()
+
+
 def test_solving_without_a_library_says_why(monkeypatch):
     monkeypatch.setattr(native, "_load", lambda: "no compiler")
     with pytest.raises(native.NativeUnavailableError, match="no compiler"):
         native.solve(torch.ones(1, 2, 5), torch.ones(1, 2, dtype=torch.long), deletion_cost=1.0, temperature=None)
 
 
-@needs_compiler
-def test_neither_the_number_of_threads_nor_whose_they_are_changes_a_bit(monkeypatch):
-    assert ("backend: OpenMP" in torch.__config__.parallel_info()) == (native._team_launcher() is not None)
-    generator = torch.Generator().manual_seed(5)
-    probs = torch.rand(50, 20, 5, generator=generator) + 0.01
-    labels = torch.randint(0, 5, (50, 19), generator=generator)
-
-    def solve(num_threads: int) -> torch.Tensor:
-        former = torch.get_num_threads()
-        torch.set_num_threads(num_threads)
-        try:
-            loss, gradient, _ = native.solve(probs, labels, deletion_cost=10.0, temperature=0.1, gradient=True)
-        finally:
-            torch.set_num_threads(former)
-        return torch.cat([loss, gradient.flatten()])
 @needs_compiler
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX is of x86")
 @pytest.mark.parametrize("lacking", ["avx512f", "avx2"])
@@ -189,6 +188,21 @@ def test_processors_with_narrower_vectors_compute_the_same(cache, monkeypatch, t
     torch.testing.assert_close(posterior.double(), exact.posterior, rtol=0, atol=5e-6)
 
 
+@needs_compiler
+def test_neither_the_number_of_threads_nor_whose_they_are_changes_a_bit(monkeypatch):
+    assert ("backend: OpenMP" in torch.__config__.parallel_info()) == (native._team_launcher() is not None)
+    generator = torch.Generator().manual_seed(5)
+    probs = torch.rand(50, 20, 5, generator=generator) + 0.01
+    labels = torch.randint(0, 5, (50, 19), generator=generator)
+
+    def solve(num_threads: int) -> torch.Tensor:
+        former = torch.get_num_threads()
+        torch.set_num_threads(num_threads)
+        try:
+            loss, gradient, _ = native.solve(probs, labels, deletion_cost=10.0, temperature=0.1, gradient=True)
+        finally:
+            torch.set_num_threads(former)
+        return torch.cat([loss, gradient.flatten()])
 
     expected = solve(1)
     assert torch.equal(solve(3), expected)

@@ -400,6 +400,21 @@ def test_auto_takes_wavefront_for_float64():
     assert alignment_loss(probs=probs, labels=labels).dtype == torch.float64
 
 
+@needs_native
+@pytest.mark.parametrize(("deletion", "temperature"), [(1e9, 0.1), (1e9, None), (10.0, 1e-6)])
+def test_values_beyond_the_kernels_reach_go_to_the_wavefront(deletion, temperature):
+    """Seven bases for five columns: beside two deletions of 1e9 float32 would lose all other costs."""
+    probs, labels = random_probs(3, 5).float(), 1 + torch.arange(21).view(3, 7) % 4
+    settings = {"deletion_cost": deletion, "temperature": temperature}
+    assert choose_backend(probs, labels, **settings).name == "wavefront"
+    with pytest.raises(UsageError, match=r"'native' cannot be used: its values are exact up to 2\^24 units"):
+        alignment_loss(probs=probs, labels=labels, backend="native", **settings)
+    _, gradient = loss_and_gradient(probs, labels, **settings)
+    exact = probs.double().requires_grad_()
+    reference_loss(exact, labels, **settings).sum().backward()
+    assert relative(gradient, exact.grad) <= 1e-3  # of what float64 itself leaves beside 2e9 nats
+
+
 def test_without_native_auto_takes_wavefront_and_says_so_once(monkeypatch, caplog):
     monkeypatch.setattr(native, "unavailable_reason", lambda: "no C++ compiler is on PATH")
     losses._log_once.cache_clear()
