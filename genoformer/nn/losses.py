@@ -108,6 +108,7 @@ def _log_once(choice: BackendChoice) -> None:
 def _check_symbols(labels: Tensor) -> None:
     if not labels.numel():
         return
+    labels = labels.long()  # torch compares few of the other types
     low, high = torch.aminmax(labels)
     if low < 0 or high >= NUM_CLASSES:
         example, position = ((labels < 0) | (labels >= NUM_CLASSES)).nonzero()[0].tolist()
@@ -204,7 +205,8 @@ def alignment_loss(
 
     Args:
         probs: [B, L, 5], probabilities of gap, A, T, C, G; renormalised, then clipped to [1e-7, 1 - 1e-7], outside
-            of which no gradient flows. Half precision is computed in float32; any strides.
+            of which no gradient flows. Half precision is computed in float32, but a gradient of up to 1e7 may overflow
+            float16; any strides.
         labels: [B, M], whole numbers, 0 for a gap, 1 .. 4 for a base; gaps are left out of the alignment.
         deletion_cost: in nats.
         temperature: of the soft minimum, in nats, 1e-6 or more; None for the minimum, whose gradient is shared equally

@@ -337,6 +337,17 @@ def test_strides_do_not_matter(backend):
 
 
 @pytest.mark.parametrize("backend", ALL)
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int8, torch.uint8, torch.uint16])
+def test_the_type_of_the_labels_does_not_matter(backend, dtype):
+    probs, labels = random_probs(3, 6).float(), random_labels(3, 5)
+    wanted = alignment_loss(probs=probs, labels=labels, backend=backend)
+    assert torch.equal(alignment_loss(probs=probs, labels=labels.to(dtype), backend=backend), wanted)
+    labels[2, 1] = 7
+    with pytest.raises(UsageError, match=r"labels\[2, 1\] is 7"):
+        alignment_loss(probs=probs, labels=labels.to(dtype), backend=backend)
+
+
+@pytest.mark.parametrize("backend", ALL)
 def test_reductions_and_upstream_gradients(backend):
     probs, labels = random_probs(5, 8).float().requires_grad_(), random_labels(5, 7)
     each = alignment_loss(probs=probs, labels=labels, backend=backend)
