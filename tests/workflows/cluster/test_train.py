@@ -39,12 +39,16 @@ def folder(tmp_path):
     return tmp_path
 
 
+STARTED = "run: job 20017 on n[1-2], requeued 0 times\n"
+
+
 def start(folder: Path, torchrun: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
     """The script in a job of two nodes, with `torchrun` as what the training does, in shell."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "PROCESSES_"))},
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "TORCHRUN": torchrun,
-        "SLURM_JOB_ID": "20017", "SLURM_NNODES": "2", "SLURM_CPUS_ON_NODE": "9", **variables,
+        "SLURM_JOB_ID": "20017", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NNODES": "2",
+        "SLURM_CPUS_ON_NODE": "9", **variables,
     }  # fmt: skip
     arguments = arguments or ("run", "consensus", "train", "a b.toml")
     return subprocess.Popen(
@@ -65,7 +69,7 @@ def end(job: subprocess.Popen[str]) -> tuple[int, str]:
 
 def test_a_finished_run_ends_with_zero(folder):
     code, output = end(start(folder, status("running") + status("finished"), SLURM_GPUS_ON_NODE="4"))
-    assert (code, output) == (0, "")
+    assert (code, output) == (0, STARTED)
     assert (folder / "calls").read_text() == (
         "torchrun --nnodes=2 --node-rank=1 --nproc-per-node=4 --master-addr=first --master-port=20017 "
         "--no-python genoformer consensus train a b.toml -o run --resume\nthreads 2\n"
@@ -86,7 +90,7 @@ def test_processes_and_threads_follow_the_node(folder, variables, processes, thr
 
 def test_an_interrupted_run_is_requeued_whatever_torchrun_gives(folder):
     code, output = end(start(folder, status("interrupted") + "exit 1"))
-    assert (code, output) == (75, "run: interrupted and saved; back into the queue\n")
+    assert (code, output) == (75, f"{STARTED}run: interrupted and saved; back into the queue\n")
     assert (folder / "calls").read_text().endswith("scontrol requeue 20017\n")
 
 
@@ -94,7 +98,7 @@ def test_an_interrupted_run_is_requeued_whatever_torchrun_gives(folder):
 def test_a_run_that_fails_is_not_requeued(folder, ends):
     """Neither by its own status nor by what an earlier start left behind."""
     (folder / "run" / "status.json").write_text('{"status": "interrupted", "step": 2}\n')
-    assert end(start(folder, ends)) == (3, "")
+    assert end(start(folder, ends)) == (3, STARTED)
     assert "scontrol" not in (folder / "calls").read_text()
 
 
@@ -124,7 +128,7 @@ def test_a_signal_to_a_run_that_cannot_start_leaves_its_failure(folder):
     while not (folder / "calls").exists():
         time.sleep(0.05)
     job.send_signal(signal.SIGUSR1)
-    assert end(job) == (3, "")
+    assert end(job) == (3, STARTED)
 
 
 def test_without_arguments_it_says_how_it_is_used(folder):

@@ -20,8 +20,7 @@ pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).resolve().parent.parent.parent.parent
 SCRIPT = CHECKOUT / "genoformer" / "workflows" / "cluster" / "train.sbatch"
 STEPS = 600
-SETTINGS = [f"steps={STEPS}", "num_workers=1", "save_every=10", "eval_every=0", "batch_size=12",
-            "model.num_layers=2", "model.filter_width=256"]  # fmt: skip
+SETTINGS = [f"steps={STEPS}", "num_workers=1", "save_every=10", "eval_every=0"]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +105,7 @@ def test_signalled_it_saves_and_is_requeued_and_ends_with_the_same_weights(slurm
     assert (run.status(), 10 <= run.last_step() < STEPS) == ("interrupted", True)
     ended = slurm.wait_for(job, *ENDED)
     assert (ended["ExitCode"], ended["Restarts"]) == ("0:0", "1"), run.log.read_text()
-    assert run.log.read_text().count("process 2 of 2") == 2  # one log of both starts
+    assert all(f"requeued {count} times" in run.log.read_text() for count in (0, 1))  # one log of both starts
     assert_same_model(run, whole)
 
 
@@ -115,7 +114,7 @@ def test_interrupted_in_every_way_on_two_nodes_it_ends_with_the_same_weights(slu
 
     # Signalled twice while Python imports: heard once it can be, and requeued once.
     job = run.submit()
-    slurm.wait_for(job, "RUNNING")
+    wait_until(lambda: run.log.exists() and "requeued 0 times" in run.log.read_text(), f"job {job} runs its script")
     run.signal(job)
     run.signal(job)
     assert slurm.wait_for(job, "PENDING")["Restarts"] == "1"
