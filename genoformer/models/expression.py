@@ -15,7 +15,7 @@ from genoformer.errors import UsageError
 from genoformer.genome.track import Tracks, numbered_tracks
 from genoformer.nn.attention import RelativeAttention
 from genoformer.nn.blocks import FeedForward, RelativeEncoderLayer
-from genoformer.nn.convolution import ConvBlock, Convolution, SoftmaxPool, centre, gelu, pointwise
+from genoformer.nn.convolution import ConvBlock, Convolution, SoftmaxPool, centre, gelu, pointwise, recomputed
 from genoformer.nn.initialisers import fan_in_normal_
 from genoformer.nn.positions import relative_positions
 
@@ -49,11 +49,14 @@ class ExpressionTransformer(nn.Module):
     Attributes:
         config: the shape of the model.
         tracks: what the outputs of each head stand for.
+        checkpoint_tower: in training, the tower, which takes most of the memory, is computed once more in the backward
+            pass instead of being kept; gradients stay the same.
     Source:
         Avsec et al. 2021 (Enformer, Nature Methods 18:1196), extended data figure 1, and its code.
     """
 
     positions: Tensor  # [2 L - 1, F], for windows of the config's length
+    checkpoint_tower: bool = False
 
     def __init__(self, config: ExpressionConfig, tracks: Tracks | None = None) -> None:
         super().__init__()
@@ -98,9 +101,10 @@ class ExpressionTransformer(nn.Module):
         return self._convolve_in_pieces(sequence)
 
     def _convolve(self, sequence: Tensor) -> Tensor:
-        x = self.stem(sequence.to(self.positions.dtype))  # [B, L/2, stem_width]
-        for stage in self.tower:
-            x = stage(x)
+        x = sequence.to(self.positions.dtype)
+        recompute = self.checkpoint_tower and torch.is_grad_enabled()
+        for stage in (self.stem, *self.tower):
+            x = recomputed(stage, x) if recompute else stage(x)  # half as long
         return x  # [B, L / bin_bp, D]
 
     def _convolve_in_pieces(self, sequence: Tensor) -> Tensor:

@@ -6,9 +6,13 @@ oneDNN's fastest in float32 and bfloat16 alike, on a GPU the one that needs no t
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from genoformer.nn.initialisers import fan_in_normal_
 from genoformer.nn.linear import Linear, linear
@@ -79,7 +83,12 @@ class ScaledBatchNorm(nn.BatchNorm1d):
     Args:
         width: D.
         scale: the constant.
+
+    Attributes:
+        moves_averages: whether a forward pass in training moves the running mean and variance.
     """
+
+    moves_averages = True
 
     def __init__(self, width: int, scale: float) -> None:
         super().__init__(width)
@@ -89,7 +98,7 @@ class ScaledBatchNorm(nn.BatchNorm1d):
         """scale * BatchNorm(x); x and result [B, L, D]."""
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        if self.training:
+        if self.training and self.moves_averages:
             self.num_batches_tracked.add_(1)
         y = F.batch_norm(
             x.transpose(1, 2).unsqueeze(2),  # [B, D, 1, L], channels last
@@ -98,10 +107,40 @@ class ScaledBatchNorm(nn.BatchNorm1d):
             self.scale * self.weight,
             self.scale * self.bias,
             self.training,
-            self.momentum,
+            self.momentum if self.moves_averages else 0.0,
             self.eps,
         )
         return y.squeeze(2).transpose(1, 2)  # [B, L, D]
+
+
+@contextlib.contextmanager
+def running_averages_kept(module: nn.Module) -> Iterator[None]:
+    """Within it, a training forward pass leaves the running averages of the norms in `module` as they are."""
+    norms = [part for part in module.modules() if isinstance(part, ScaledBatchNorm)]
+    for norm in norms:
+        norm.moves_averages = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.moves_averages = True
+
+
+def recomputed(module: nn.Module, x: Tensor) -> Tensor:
+    """module(x) without keeping what is inside for the backward pass, which computes it once more.
+
+    Outputs, gradients and running averages are those of module(x). For modules without dropout.
+
+    Args:
+        module: from one tensor to one; its norms are `ScaledBatchNorm`.
+    Source:
+        Chen et al. 2016 (arXiv 1604.06174).
+    """
+
+    def contexts() -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+        return contextlib.nullcontext(), running_averages_kept(module)
+
+    return checkpoint(module, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
 
 
 class ConvBlock(nn.Module):

@@ -67,6 +67,26 @@ def test_gradients_in_training_mode(model):
         assert error <= 2 * plain_error + 1e-5 * max(truth.norm(), 1.0), name
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_checkpointed_tower_learns_the_same(precision):
+    sequence = random_sequence(3, 96)
+    found = []
+    for checkpoint_tower in (False, True):
+        model = random_weights_(ExpressionTransformer(TINY)).train()
+        model.checkpoint_tower = checkpoint_tower
+        saved = []  # for the backward pass, outside of what is computed again
+        watching = torch.autograd.graph.saved_tensors_hooks(lambda t, saved=saved: saved.append(t) or t, lambda t: t)
+        with watching, torch.autocast("cpu", torch.bfloat16, precision == torch.bfloat16):
+            outputs = model(sequence)
+        sum(tracks.square().sum() for tracks in outputs.values()).backward()
+        gradients = [parameter.grad for parameter in model.parameters()]
+        found.append((len(saved), [*outputs.values(), *gradients, *model.buffers()]))
+    (num_kept, kept), (num_saved, recomputed) = found
+    assert num_saved < num_kept - 20
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(recomputed, kept, strict=True))
+    assert model.stem.residual.norm.num_batches_tracked == 1
+
+
 def test_every_weight_matters(model):
     sequence = random_sequence(1, 96)
     with torch.no_grad():

@@ -7,7 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from genoformer.nn.convolution import ConvBlock, Convolution, ScaledBatchNorm, SoftmaxPool, centre, convolve, gelu
+from genoformer.nn.convolution import (
+    ConvBlock,
+    Convolution,
+    ScaledBatchNorm,
+    SoftmaxPool,
+    centre,
+    convolve,
+    gelu,
+    recomputed,
+    running_averages_kept,
+)
 from tests import expression_reference as reference
 
 
@@ -108,6 +118,29 @@ def test_block_value_and_gradient(training, width, batch, length):
     tensors = [x, *weights]
     exact = gradients(plain, [t.double() for t in tensors])
     assert_as_good_as_plain(gradients(ours, tensors), gradients(plain, tensors), exact)
+
+
+def test_what_is_recomputed_learns_the_same():
+    found = []
+    for run in (lambda block, x: block(x), recomputed):
+        block = reference.random_weights_(ConvBlock(6, 5, 3)).train()
+        x = draws(2, 7, 6).requires_grad_()
+        y = run(block, x)
+        y.square().sum().backward()
+        found.append([y, x.grad, *(weight.grad for weight in block.parameters()), *block.buffers()])
+        assert block.norm.num_batches_tracked == 1
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(*found, strict=True))
+
+
+def test_running_averages_can_be_kept():
+    norm, x = ScaledBatchNorm(5, 1.5), draws(2, 7, 5)
+    before = copy.deepcopy(norm.state_dict())
+    with running_averages_kept(nn.Sequential(norm)):
+        kept = norm(x)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in norm.state_dict().items())
+    assert torch.equal(norm(x), kept)
+    assert norm.num_batches_tracked == 1
+    assert not torch.equal(norm.running_mean, before["running_mean"])
 
 
 def test_block_leaves_its_input_alone():
