@@ -87,6 +87,16 @@ def sum_over_processes(values: Tensor) -> Tensor:
     return total.to(values.device)
 
 
+def gather_at_all(values: Tensor) -> list[Tensor]:
+    """Every process's `values` by rank, in all processes; equal shapes, any device, the results on the CPU."""
+    values = values.detach().cpu()
+    if not dist.is_initialized():
+        return [values]
+    gathered = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, values)
+    return gathered
+
+
 def gather_at_main(values: Tensor) -> list[Tensor]:
     """Every process's `values` by rank in the main process, an empty list elsewhere; equal shapes on the CPU."""
     if not dist.is_initialized():

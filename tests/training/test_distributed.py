@@ -1,13 +1,17 @@
 """A process as its environment describes it, and sums of one process; two are tried in test_loop.py."""
 
+import multiprocessing
+
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from genoformer.errors import UsageError
 from genoformer.training.distributed import (
     Process,
     average_gradients_of,
+    gather_at_all,
     gather_at_main,
     start_process,
     sum_over_processes,
@@ -27,6 +31,26 @@ def test_without_torchrun_it_is_the_only_one():
         model = nn.Linear(1, 1)
         assert average_gradients_of(model, process) is model
         assert gather_at_main(torch.ones(2))[0].tolist() == [1.0, 1.0]
+        assert gather_at_all(torch.ones(2))[0].tolist() == [1.0, 1.0]
+
+
+def gather_ranks(store, rank, found):
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    gathered = gather_at_all(torch.tensor([[rank, 7.5]], dtype=torch.float64).T)
+    found.put((rank, [values.tolist() for values in gathered]))
+    dist.destroy_process_group()
+
+
+def test_all_of_two_processes_get_the_values_of_both(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    found = context.Queue()
+    processes = [context.Process(target=gather_ranks, args=(tmp_path / "store", rank, found)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    results = dict(found.get(timeout=100) for _ in processes)
+    for process in processes:
+        process.join()
+    assert results == {rank: [[[0.0], [7.5]], [[1.0], [7.5]]] for rank in range(2)}
 
 
 def test_a_sum_is_a_new_tensor_of_the_same_type():
