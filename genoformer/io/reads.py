@@ -321,7 +321,7 @@ def quals_of(record: BamRecord, path: str | Path) -> np.ndarray:
 def _read_fastq(path: Path) -> Iterator[OutputRead]:
     num_reads = 0
     try:
-        with open(path, "rb") as file, io.TextIOWrapper(_decompressed(file, path), encoding="ascii") as lines:
+        with open(path, "rb") as file, io.TextIOWrapper(decompressed(file, path), encoding="ascii") as lines:
             for title, sequence, letters in FastqGeneralIterator(lines):
                 quals = np.frombuffer(letters.encode(), np.uint8) - np.uint8(33)  # wraps below '!'
                 if not title.split() or (quals > MAX_FASTQ_QUALITY).any():
@@ -332,8 +332,12 @@ def _read_fastq(path: Path) -> Iterator[OutputRead]:
         raise AlignmentError(f"{path}: cannot be read as FASTQ after {num_reads} reads: {error}") from None
 
 
-def _decompressed(file: io.BufferedReader, path: Path) -> io.BufferedReader | gzip.GzipFile:
-    """The content of a plain, gzip or BGZF file; a BGZF file cut between blocks shows only by what it ends with."""
+def decompressed(file: io.BufferedReader, path: Path) -> io.BufferedReader | gzip.GzipFile:
+    """The content of a plain, gzip or BGZF file; a BGZF file cut between blocks shows only by what it ends with.
+
+    Raises:
+        AlignmentError: an empty file whose name says gzip, or a BGZF file that is cut off.
+    """
     start = file.peek(14)[:14]
     if not start and path.suffix == ".gz":
         raise AlignmentError(f"{path}: the file is empty; expected gzip")
