@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from genoformer.config import ConsensusConfig
 from genoformer.errors import UsageError
 from genoformer.workflows.correct_options import DEFAULT_MODEL, VOTE, CorrectOptions
 from genoformer.workflows.prepare import Calls
-
-if TYPE_CHECKING:
-    import torch
 
 MODEL_SUFFIX = ".safetensors"
 CPU_BATCH, GPU_BATCH = 64, 1024
@@ -70,8 +67,9 @@ def _load_trained(options: CorrectOptions, threads: int) -> Predictor:
 
     from genoformer.models.checkpoint import load_checkpoint, load_consensus_model, model_hash
     from genoformer.models.consensus import call_bases, prepare_for_inference
+    from genoformer.workflows.device import find_device
 
-    device, path = _device(options.device), model_path(options.model)
+    device, path = find_device(options.device), model_path(options.model)
     torch.set_num_threads(threads if device.type == "cpu" else 1)
     model = load_consensus_model(path, device)
     callable_model = prepare_for_inference(model, options.precision)
@@ -116,20 +114,3 @@ def _num_workers(threads: int, on_cpu: bool, drafts: bool) -> int:
     if not on_cpu:
         return max(1, threads - _SPARE_CORES)
     return threads // 2 if drafts else min(1, threads - 1)
-
-
-def _device(name: str | None) -> torch.device:
-    import torch
-
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"--device is '{name}'; expected cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device is '{name}'; expected cpu, cuda or cuda:N")
-    index = device.index or 0  # torch keeps it in eight bits: cuda:999 has a negative one
-    if device.type == "cuda" and not 0 <= index < torch.cuda.device_count():
-        raise UsageError(f"--device is '{name}', but torch sees {torch.cuda.device_count()} CUDA devices here")
-    return device

@@ -90,18 +90,9 @@ def test_bf16_is_close_but_not_the_same(model):
     assert (full.codes == half.codes).mean() > 0.95
 
 
-@pytest.mark.parametrize(
-    ("device", "text"),
-    [
-        ("tpu!", "--device is 'tpu!'; expected cpu, cuda or cuda:N"),
-        ("meta", "--device is 'meta'; expected cpu, cuda or cuda:N"),
-        ("cuda:99", r"--device is 'cuda:99', but torch sees \d CUDA devices here"),
-        ("cuda:999", r"--device is 'cuda:999', but torch sees \d CUDA devices here"),
-    ],
-)
-def test_a_device_that_is_not_there(model, device, text):
-    with pytest.raises(UsageError, match=text):
-        load(model, device=device)
+def test_a_device_that_is_not_there(model):
+    with pytest.raises(UsageError, match="--device is 'tpu!'; expected cpu, cuda or cuda:N"):
+        load(model, device="tpu!")
 
 
 def test_a_model_that_is_not_there(tmp_path):
