@@ -92,6 +92,7 @@ class Count:
         self._bar = progress.Progress(
             progress.SpinnerColumn(),
             progress.TextColumn(f"{{task.completed:,}} {what}"),
+            progress.BarColumn(),
             progress.TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -106,6 +107,6 @@ class Count:
     def __exit__(self, *exception: object) -> None:
         self._bar.stop()
 
-    def update(self, count: int) -> None:
-        """Shows how many are done."""
-        self._bar.update(self._task, completed=count)
+    def update(self, count: int, total: int | None = None) -> None:
+        """Shows how many are done, and of how many where that is known."""
+        self._bar.update(self._task, completed=count, total=total)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+
+from genoformer.errors import UsageError
+
+_REGION = re.compile(r"(?P<chrom>.+):(?P<first>[0-9][0-9,]{0,14})-(?P<last>[0-9][0-9,]{0,14})")
 
 
 @dataclass(frozen=True, order=True)
@@ -31,6 +36,19 @@ class Interval:
     def __str__(self) -> str:
         """As genome browsers write it: chrom:first-last, 1-based."""
         return f"{self.chrom}:{self.start + 1}-{self.end}"
+
+
+def parse_interval(text: str) -> Interval:
+    """The interval that is written chrom:first-last, 1-based, with or without commas in the numbers.
+
+    Raises:
+        UsageError: another form, or a first base that does not come before the last.
+    """
+    match = _REGION.fullmatch(text)
+    first, last = (int(match[name].replace(",", "")) for name in ("first", "last")) if match else (0, 0)
+    if match is None or not 1 <= first <= last:
+        raise UsageError(f"'{text}'; expected chrom:first-last, 1-based, for instance chr8:11,500,000-11,600,000")
+    return Interval(match["chrom"], first - 1, last)
 
 
 def overlaps_between(groups: dict[str, list[Interval]]) -> Iterator[tuple[str, Interval, str, Interval]]:

@@ -71,6 +71,15 @@ class Genome:
             raise DataError(f"{self.path}: has no contig '{chrom}'; {contig_hint(chrom, self.lengths)}")
         return self.lengths[chrom]
 
+    def check_holds(self, interval: Interval, where: str) -> None:
+        """Raises DataError, naming `where` the interval stands, unless it lies within a contig of the genome."""
+        length = self.length(interval.chrom)
+        if interval.end > length:
+            raise DataError(
+                f"{where}: {interval} reaches past the end of {interval.chrom}, {length} bp in {self.path}; check the "
+                "genome build"
+            )
+
     def letters(self, interval: Interval) -> bytes:
         """The letters of an interval in upper case, with N past the contig's ends.
 

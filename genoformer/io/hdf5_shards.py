@@ -23,6 +23,7 @@ from genoformer.io.reads import partial_path
 
 _GZIP_LEVEL = 4
 _UNMARKED_KIND = "consensus"  # its shards have no attribute "kind"
+_PREDICTIONS = "predictions"
 
 
 def deflate(values: np.ndarray, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> bytes:
@@ -88,7 +89,7 @@ class ShardFile:
     """A finished shard, whose arrays are checked before they are read.
 
     Args:
-        kind: "consensus" or "expression".
+        kind: "consensus" or "expression", of examples, or "predictions".
         format_version: the one that can be read.
     Attributes:
         attributes: of the file.
@@ -97,20 +98,20 @@ class ShardFile:
     """
 
     def __init__(self, path: str | Path, kind: str, format_version: int) -> None:
-        self.path = Path(path)
+        self.path, self._contents = Path(path), _PREDICTIONS if kind == _PREDICTIONS else "examples"
         with self.reading():
             self._file = h5py.File(self.path, "r")
             self.attributes: dict[str, Any] = dict(self._file.attrs)
             found = self.attributes["format_version"]
         found_kind = self.attributes.get("kind", _UNMARKED_KIND)
         if found_kind != kind:
-            raise DataError(
-                f"{path}: is a shard of {found_kind} examples; expected one of 'genoformer {kind} examples'"
-            )
+            of = found_kind if found_kind == _PREDICTIONS else f"{found_kind} examples"
+            command = "expression predict" if kind == _PREDICTIONS else f"{kind} examples"
+            raise DataError(f"{path}: is a shard of {of}; expected one of 'genoformer {command}'")
         if found != format_version:
             raise DataError(
                 f"{path}: has format version {found}; this genoformer reads version {format_version}; "
-                "make the examples again"
+                f"make the {self._contents} again"
             )
 
     def close(self) -> None:
@@ -123,7 +124,7 @@ class ShardFile:
         try:
             yield
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{self.path}: is not a whole shard of examples ({error}); make it again") from None
+            raise DataError(f"{self.path}: is not a whole shard of {self._contents} ({error}); make it again") from None
 
     def count(self, name: str) -> int:
         """Entries of an array."""
@@ -136,10 +137,18 @@ class ShardFile:
         Raises:
             DataError: another shape or type, or an array that is not stored as it is.
         """
+        return self.stored(name, shape, dtype)[:]
+
+    def stored(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> h5py.Dataset:
+        """A large array, not yet read.
+
+        Raises:
+            DataError: as `array`.
+        """
         dataset = self._check(name, shape, dtype)
         if dataset.nbytes and dataset.id.get_offset() is None:
             raise DataError(f"{self.path}: dataset {name} is not contiguous; make it again")
-        return dataset[:]
+        return dataset
 
     def windows(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Windows:
         """An array of windows.

@@ -10,9 +10,7 @@ the subreads file.
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -33,7 +31,7 @@ from genoformer.workflows.calibration import AppliedCalibration, choose_calibrat
 from genoformer.workflows.correct_options import CorrectOptions
 from genoformer.workflows.draft import drafting_versions
 from genoformer.workflows.molecule_source import MoleculeSource, open_molecules
-from genoformer.workflows.output import CorrectedOutput, differing_keys, summary_path
+from genoformer.workflows.output import CorrectedOutput, differing_keys, file_identity, summary_path
 from genoformer.workflows.pipeline import StageSeconds, WindowBatches, prepared_molecules
 from genoformer.workflows.predictor import Predictor, load_predictor
 from genoformer.workflows.prepare import Calls, PreparedMolecule, PrepareSettings
@@ -42,7 +40,6 @@ from genoformer.workflows.stitch import Outcome, StitchSettings, ccs_read, corre
 logger = logging.getLogger(__name__)
 
 _MAX_UNWRITTEN = 64  # molecules between the model and the writer
-_END_BYTES = 1 << 16
 
 
 def correct(options: CorrectOptions, on_progress: Callable[[int, float], None] | None = None) -> dict[str, Any]:
@@ -197,8 +194,8 @@ def run_identity(options: CorrectOptions, predictor: Predictor, calibration: App
     return {
         "version": __version__,
         "model": predictor.digest,
-        "subreads": _file_identity(options.subreads),
-        "ccs": _file_identity(options.ccs) if options.ccs else _drafts(options),
+        "subreads": file_identity(options.subreads),
+        "ccs": file_identity(options.ccs) if options.ccs else _drafts(options),
         "format": output_format(options.output),
         "device": predictor.device.split(":")[0],
         "batch_size": None if predictor.on_cpu else predictor.batch_size,  # on a CPU it changes no bit
@@ -219,16 +216,6 @@ def run_identity(options: CorrectOptions, predictor: Predictor, calibration: App
 
 def _drafts(options: CorrectOptions) -> str:
     return " ".join(["drafts", *options.draft.flags(), "by", drafting_versions()])
-
-
-def _file_identity(path: str) -> str:
-    """Name, size and a digest of both ends of a file, which takes no time however long it is."""
-    size = os.stat(path).st_size
-    with open(path, "rb") as file:
-        ends = file.read(_END_BYTES)
-        file.seek(max(0, size - _END_BYTES))
-        ends += file.read()
-    return f"{Path(path).name}, {size} bytes, ends {hashlib.sha256(ends).hexdigest()[:16]}"
 
 
 def _finished_summary(options: CorrectOptions, identity: dict[str, Any]) -> dict[str, Any] | None:

@@ -135,14 +135,9 @@ def _shape(regions: list[Region], options: ExpressionExamplesOptions) -> WindowS
 def _check_builds(regions: list[Region], tracks: list[Track], options: ExpressionExamplesOptions) -> None:
     """Raises unless regions and tracks are of the genome, as far as names and lengths of contigs tell."""
     with Genome(options.genome) as genome:
-        lengths = {region.interval.chrom: genome.length(region.interval.chrom) for region in regions}
         for region in regions:
-            if region.interval.end > lengths[region.interval.chrom]:
-                raise DataError(
-                    f"{options.regions} line {region.line}: {region.interval} reaches past the end of "
-                    f"{region.interval.chrom}, {lengths[region.interval.chrom]} bp in {options.genome}; check the "
-                    "genome build"
-                )
+            genome.check_holds(region.interval, f"{options.regions} line {region.line}")
+        lengths = {region.interval.chrom: genome.length(region.interval.chrom) for region in regions}
         missing = {}
         for track in tracks:
             chroms = _missing_contigs(track, lengths, genome)

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 from genoformer.errors import OutputError, UsageError
 from genoformer.io.bam import EOF_BLOCK, BamReader, BgzfFile
 from genoformer.io.reads import BAM, FASTQ, STDOUT, PartialFile, output_format, partial_path, read_json, write_json
-from genoformer.workflows.output import FORMAT_VERSION, Counts, differing_keys, file_sha256, summary_of, summary_path
+from genoformer.workflows.output import FORMAT_VERSION, Counts, file_sha256, summary_of, summary_path
+from genoformer.workflows.shard_files import shards_in_order
 
 
 def join_shards(
@@ -99,25 +100,13 @@ def _check_report(path: str, shard: str, summary: dict[str, Any]) -> None:
 
 def _in_order(summaries: dict[str, dict[str, Any]]) -> list[str]:
     """Shards from first to last, once all are known to be there and of one run."""
-    first_name, first = next(iter(summaries.items()))
-    count, limit = first["identity"]["shard"][1], first["identity"]["limit"]
-    if count > 1 and limit is not None:
-        raise OutputError(f"{first_name}: was made with --limit {limit}, which each shard counts anew; leave it out")
-    by_index: dict[int, str] = {}
-    for name, summary in summaries.items():
-        identity = summary["identity"]
-        different = differing_keys({**identity, "shard": None}, {**first["identity"], "shard": None})
-        if different or identity["shard"][1] != count:
-            found = "; ".join(different) or f"shard {identity['shard']} there, of {count} here"
-            raise OutputError(f"{name}: is not of the same run as {first_name}: {found}")
-        index = identity["shard"][0]
-        if index in by_index:
-            raise OutputError(f"{name}: is shard {index}/{count}, as {by_index[index]} is; name each shard once")
-        by_index[index] = name
-    missing = [str(index) for index in range(1, count + 1) if index not in by_index]
-    if missing:
-        raise OutputError(f"shard {', '.join(missing[:10])} of {count} is missing ({len(missing)} in all)")
-    return [by_index[index] for index in range(1, count + 1)]
+    identities = {name: summary["identity"] for name, summary in summaries.items()}
+    first_name, first = next(iter(identities.items()))
+    if first["shard"][1] > 1 and first["limit"] is not None:
+        raise OutputError(
+            f"{first_name}: was made with --limit {first['limit']}, which each shard counts anew; leave it out"
+        )
+    return shards_in_order(identities)
 
 
 def _append(target: BinaryIO, shard: Path, kind: str, with_header: bool) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from genoformer import __version__, assets
+from genoformer import __version__
 from genoformer.config import ConsensusConfig
 from genoformer.errors import UsageError
 from genoformer.workflows.correct_options import DEFAULT_MODEL, VOTE, CorrectOptions
+from genoformer.workflows.model_choice import find_model
 from genoformer.workflows.prepare import Calls
 
-MODEL_SUFFIX = ".safetensors"
 CPU_BATCH, GPU_BATCH = 64, 1024
 _SPARE_CORES = 2  # on a GPU machine: one feeds the device, one writes
 
@@ -69,7 +68,8 @@ def _load_trained(options: CorrectOptions, threads: int) -> Predictor:
     from genoformer.models.consensus import call_bases, prepare_for_inference
     from genoformer.workflows.device import find_device
 
-    device, path = find_device(options.device), model_path(options.model)
+    device = find_device(options.device)
+    path = find_model(options.model, f"'{VOTE}', or a model that ships: {DEFAULT_MODEL}")
     torch.set_num_threads(threads if device.type == "cpu" else 1)
     model = load_consensus_model(path, device)
     callable_model = prepare_for_inference(model, options.precision)
@@ -90,23 +90,6 @@ def _load_trained(options: CorrectOptions, threads: int) -> Predictor:
         num_workers=_num_workers(threads, on_cpu, drafts=options.ccs is None),
         calibration_tables=load_checkpoint(path).metadata.get("calibration"),
     )
-
-
-def model_path(model: str) -> Path:
-    """The file that --model names: a path, or a model that ships, without its suffix.
-
-    Raises:
-        UsageError: neither.
-    """
-    path = Path(model)
-    if path.suffix or path.name != model or path.exists():
-        return path
-    try:
-        return assets.path("checkpoints", f"{model}{MODEL_SUFFIX}")
-    except UsageError:
-        raise UsageError(
-            f"--model is '{model}'; expected a {MODEL_SUFFIX} file, '{VOTE}', or a model that ships: {DEFAULT_MODEL}"
-        ) from None
 
 
 def _num_workers(threads: int, on_cpu: bool, drafts: bool) -> int:

@@ -1,13 +1,14 @@
-"""The files of one shard of examples: one a split, all whole or none there."""
+"""The files of shards: those of one shard of examples, all whole or none there; and which shards make a whole run."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from genoformer.errors import OutputError, UsageError
+from genoformer.workflows.output import differing_keys
 
 
 class Writer(Protocol):
@@ -66,3 +67,29 @@ def shard_writers(
         for writer in writers.values():
             writer.discard()
         raise
+
+
+def shards_in_order(identities: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of shards from first to last.
+
+    Args:
+        identities: by name, what determines the content of each; "shard" is its number and how many there are.
+    Raises:
+        OutputError: they are of different runs, or one is missing or there twice.
+    """
+    first_name, first = next(iter(identities.items()))
+    count = first["shard"][1]
+    by_index: dict[int, str] = {}
+    for name, identity in identities.items():
+        different = differing_keys({**identity, "shard": None}, {**first, "shard": None})
+        if different or identity["shard"][1] != count:
+            found = "; ".join(different) or f"shard {identity['shard']} there, of {count} here"
+            raise OutputError(f"{name}: is not of the same run as {first_name}: {found}")
+        index = identity["shard"][0]
+        if index in by_index:
+            raise OutputError(f"{name}: is shard {index}/{count}, as {by_index[index]} is; name each shard once")
+        by_index[index] = name
+    missing = [str(index) for index in range(1, count + 1) if index not in by_index]
+    if missing:
+        raise OutputError(f"shard {', '.join(missing[:10])} of {count} is missing ({len(missing)} in all)")
+    return [by_index[index] for index in range(1, count + 1)]

@@ -3,7 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from genoformer.genome.interval import Interval, overlaps_between
+from genoformer.errors import UsageError
+from genoformer.genome.interval import Interval, overlaps_between, parse_interval
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,26 @@ def test_every_interval_that_starts_inside_one_of_another_group_is_found():
 
 def test_groups_apart():
     assert list(overlaps_between({"a": [Interval("c", 0, 5), Interval("c", 3, 9)], "b": [Interval("c", 9, 12)]})) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("chr8:11,500,000-11,600,000", Interval("chr8", 11_499_999, 11_600_000)),
+        ("1:1-1", Interval("1", 0, 1)),
+        ("HLA-A*01:01:5-9", Interval("HLA-A*01:01", 4, 9)),
+    ],
+)
+def test_written_regions(text, expected):
+    assert parse_interval(text) == expected
+    assert parse_interval(str(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["chr8", "chr8:5", "chr8:0-5", "chr8:6-5", "chr8:a-b", ":1-2", "chr8:,1-2", "chr8:1-2 "]
+)
+def test_what_is_no_region(text):
+    with pytest.raises(
+        UsageError, match=r"; expected chrom:first-last, 1-based, for instance chr8:11,500,000-11,600,000"
+    ):
+        parse_interval(text)

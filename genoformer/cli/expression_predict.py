@@ -1,0 +1,131 @@
+"""`genoformer expression predict` and `join`: the commands; `cli/expression.py` registers them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from genoformer.cli.terminal import Count, parse_shard, set_up_log
+
+_SHIFT_RANGE = re.compile(r"(-?\d{1,6})\.\.(-?\d{1,6})")
+_SHIFT = re.compile(r"[+-]?\d{1,6}")
+
+PREDICT_HELP = (
+    "Predict tracks along regions of a genome.\n\n"
+    "A region gets the bins of one window in whose middle it lies: 114,688 bp for Enformer. A longer one gets as many "
+    "bins as cover it, from windows that overlap; of the bins that two of them share, each gives those nearer to its "
+    "middle. What lies past a contig's ends is read as N.\n\n"
+    "With a folder as output, writes a bigWig for each track and tracks.tsv, which names them; where the bins of "
+    "several regions overlap, a base has their mean. With a .h5 file as output, regions are kept apart: those of "
+    "region i are predictions\\[track, first_bin\\[i]:first_bin\\[i + 1]], from base start\\[i] on. A summary in JSON "
+    "stands beside either.\n\n"
+    "The same flags give the same numbers on the same machine, whatever other regions there are, --shard and "
+    "--batch-size (on a CPU; a GPU may differ in the last digits)."
+)
+JOIN_HELP = "Put the .h5 shards of 'predict' together, as one .h5 file or as a bigWig for each track."
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for bigWigs, or a .h5 file.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("-t", "--threads", help="CPU cores to use. Default: all that this process may use.", min=1),
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors on stderr.")]
+
+
+def predict(
+    genome: Annotated[Path, typer.Argument(help="FASTA file, plain or bgzip; its index is made if missing.")],
+    regions: Annotated[str, typer.Argument(help="BED file, in any order, or a region: chr8:11,500,000-11,600,000.")],
+    *,
+    output: Output,
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="A .safetensors file, or the name of a model that ships.")
+    ],
+    species: Annotated[str | None, typer.Option(help="Head of the model. Default: its only one.")] = None,
+    tracks: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Tracks by index (7), indices from first to last (10-19), or identifier or description with * and ? "
+            "('CAGE:*'); may be given several times. Default: all."
+        ),
+    ] = None,
+    rc: Annotated[bool, typer.Option("--rc", help="Average over both strands.")] = False,
+    shifts: Annotated[
+        str, typer.Option(help="Average over sequences moved by so many bases: -3..3, or -1,0,1.", show_default="0")
+    ] = "0",
+    overlap: Annotated[
+        int | None,
+        typer.Option(
+            help="Least bins that neighbouring windows of a long region share. Default: an eighth of one.", min=0
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(help="Windows that a GPU takes at once; a CPU takes one after the other.", min=1)
+    ] = 4,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cuda where there is one, else cpu.")
+    ] = None,
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Arithmetic of the model.")] = "fp32",
+    threads: Threads = None,
+    shard: Annotated[
+        str, typer.Option(help="i/N: only the i-th of N parts of the regions, as .h5; 'join' puts them together.")
+    ] = "1/1",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run of the same kind ended.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Predicts tracks and says how many."""
+    from genoformer.workflows.predict import predict as run_predict
+    from genoformer.workflows.predict_options import PredictOptions
+
+    set_up_log(quiet)
+    options = PredictOptions(
+        genome, regions, output, model, species, tuple(tracks or ()), rc, parse_shifts(shifts), overlap, batch_size,
+        device, precision, threads, parse_shard(shard), resume,
+    )  # fmt: skip
+    with Count("windows", hidden=quiet) as count:
+        summary = run_predict(options, count.update)
+    _report(summary, quiet)
+
+
+def join(
+    shards: Annotated[list[Path], typer.Argument(help="All .h5 shards of a run, in any order.")],
+    *,
+    output: Output,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Joins shards and says what they hold."""
+    import os
+
+    from genoformer.workflows.join_predictions import join_predictions
+
+    set_up_log(quiet)
+    num_workers = (threads or len(os.sched_getaffinity(0))) - 1
+    with Count("tracks", hidden=quiet) as count:
+        summary = join_predictions(shards, output, num_workers=num_workers, on_progress=count.update)
+    _report(summary, quiet)
+
+
+def parse_shifts(text: str) -> tuple[int, ...]:
+    """Numbers of bases written from..to or one after the other."""
+    if match := _SHIFT_RANGE.fullmatch(text):
+        shifts = tuple(range(int(match[1]), int(match[2]) + 1))
+    else:
+        parts = text.split(",")
+        shifts = tuple(map(int, parts)) if all(map(_SHIFT.fullmatch, parts)) else ()
+    if not shifts:
+        raise typer.BadParameter(f"'{text}'; expected for instance -3..3 or -1,0,1", param_hint="--shifts")
+    return shifts
+
+
+def _report(summary: dict[str, Any], quiet: bool) -> None:
+    counts, seconds = summary["counts"], summary.get("run", {}).get("seconds")
+    in_time = f" in {seconds:,.1f} s" if seconds else ""
+    if not quiet:
+        typer.echo(
+            f"genoformer: {counts['tracks']:,} tracks of {counts['bins']:,} bins in {counts['regions']:,} regions"
+            f"{in_time}",
+            err=True,
+        )

@@ -1,0 +1,281 @@
+"""Predicted tracks in one HDF5 file: of each region the bins of the windows around it, one region after the other.
+
+    predictions             float32 [T, N]     track by track, over the bins of all regions
+    first_bin               int64 [n + 1]      those of region i are first_bin[i] up to first_bin[i + 1]
+    chrom                   int32 [n]          index into chroms
+    start                   int64 [n]          first base of the first bin, 0-based; negative before the contig
+    region_start, region_end    int64 [n]      the region itself
+    name                    bytes [n]          column 4 of the BED file, its first 255 bytes
+    chroms, chrom_lengths   bytes, int64 [c]   all contigs of the genome, in its order
+    track                   int32 [T]          index among the outputs of the model's head
+    identifier, description bytes [T]
+    attributes              format_version, kind, bin_bp, num_outputs (of the head), identity (JSON: what determines the
+                            numbers), and more to read: model, model_sha256, version, command, species, window_bp
+
+The file is laid out before the first prediction, so that a run that was killed can fill in what is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from genoformer.errors import OutputError
+from genoformer.genome.interval import Interval
+from genoformer.genome.track import Track
+from genoformer.io.hdf5_shards import ShardFile
+from genoformer.io.reads import partial_path
+
+FORMAT_VERSION = 1
+KIND = "predictions"
+ITEM_BYTES = 4
+_SIZES = "bin_bp", "num_outputs"
+_MAX_NAME_BYTES = 255
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The bins that are predicted for a region, `bins`, and what it is called."""
+
+    region: Interval
+    name: str | None
+    bins: Interval
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a file holds besides the predictions.
+
+    Attributes:
+        lengths: bases of each contig of the genome by name, in its order.
+        tracks: by their index in the model's head.
+        num_outputs: of that head.
+        identity: JSON values of everything that determines the predictions.
+        notes: further attributes, texts and numbers.
+    """
+
+    stretches: Sequence[Stretch]
+    bin_bp: int
+    lengths: Mapping[str, int]
+    tracks: Mapping[int, Track]
+    num_outputs: int
+    identity: Mapping[str, Any]
+    notes: Mapping[str, Any]
+
+    @property
+    def first_bins(self) -> np.ndarray:
+        """Where the bins of each stretch begin among all, and their number at the end, int64 [n + 1]."""
+        counts = [stretch.bins.length // self.bin_bp for stretch in self.stretches]
+        return np.cumsum([0, *counts], dtype=np.int64)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The datasets of a file but for the predictions."""
+        place = {chrom: index for index, chrom in enumerate(self.lengths)}
+        names = [(stretch.name or "").encode()[:_MAX_NAME_BYTES] for stretch in self.stretches]
+        tracks = self.tracks.values()
+        return {
+            "first_bin": self.first_bins,
+            "chrom": np.array([place[stretch.bins.chrom] for stretch in self.stretches], np.int32),
+            "start": np.array([stretch.bins.start for stretch in self.stretches], np.int64),
+            "region_start": np.array([stretch.region.start for stretch in self.stretches], np.int64),
+            "region_end": np.array([stretch.region.end for stretch in self.stretches], np.int64),
+            "name": np.array(names, "S"),
+            "chroms": np.array([chrom.encode() for chrom in self.lengths], "S"),
+            "chrom_lengths": np.array(list(self.lengths.values()), np.int64),
+            "track": np.array(list(self.tracks), np.int32),
+            "identifier": np.array([track.identifier.encode() for track in tracks], "S"),
+            "description": np.array([track.description.encode() for track in tracks], "S"),
+        }
+
+
+class PredictionWriter:
+    """Writes a file under a temporary name; `finish` gives it its own.
+
+    Args:
+        resume: keep the predictions of a temporary file of the same layout; what is in it is not looked at.
+    Raises:
+        OutputError: the file cannot be written, the disk is too small, or there is no such temporary file to resume.
+    """
+
+    def __init__(self, path: str | Path, layout: Layout, *, resume: bool = False) -> None:
+        self.path, self._partial = Path(path), partial_path(path)
+        self._shape = len(layout.tracks), int(layout.first_bins[-1])
+        if not resume:
+            _lay_out(self._partial, layout, self._shape)
+        with self._writing(), h5py.File(self._partial, "r") as file:
+            found = file["predictions"]
+            if found.shape != self._shape:
+                raise OutputError(f"{self._partial}: is of another run; start without --resume")
+            self._offset = found.id.get_offset() or 0
+        with self._writing():
+            self._file = os.open(self._partial, os.O_RDWR)
+
+    def write(self, first_bin: int, values: np.ndarray) -> None:
+        """Fills in the predictions [T, n] of n bins from `first_bin`."""
+        for row, track in enumerate(values):
+            self.write_row(row, first_bin, track)
+
+    def write_row(self, row: int, first_bin: int, values: np.ndarray) -> None:
+        """Fills in those of one track [n], by its place in the file."""
+        data = values.astype("<f4").tobytes()
+        place = self._offset + ITEM_BYTES * (row * self._shape[1] + first_bin)
+        with self._writing():
+            while data:
+                written = os.pwrite(self._file, data, place)
+                data, place = data[written:], place + written
+
+    def commit(self) -> None:
+        """Makes what was written durable."""
+        with self._writing():
+            os.fsync(self._file)
+
+    def abandon(self) -> None:
+        """Closes the temporary file and leaves it."""
+        os.close(self._file)
+
+    def finish(self) -> None:
+        """Completes the file and gives it its name."""
+        self.commit()
+        self.abandon()
+        self._partial.replace(self.path)
+
+    def discard(self) -> None:
+        """Closes and removes the temporary file."""
+        self.abandon()
+        self._partial.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        with _naming_failures(self._partial):
+            yield
+
+
+@contextlib.contextmanager
+def _naming_failures(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path}: cannot be written: {reason}") from None
+
+
+def _lay_out(path: Path, layout: Layout, shape: tuple[int, int]) -> None:
+    """A file with everything but the predictions, whose place in it is fixed and empty."""
+    needed = ITEM_BYTES * shape[0] * shape[1]
+    with _naming_failures(path):
+        free = shutil.disk_usage(path.parent).free
+        if free < needed:
+            raise OutputError(
+                f"{path}: needs {needed:,} bytes for {shape[0]:,} tracks of {shape[1]:,} bins, {free:,} are free; "
+                "choose fewer --tracks or regions, or make room"
+            )
+        with h5py.File(path, "w", libver="latest") as file:
+            file.attrs.update({"format_version": FORMAT_VERSION, "kind": KIND} | dict(sorted(layout.notes.items())))
+            file.attrs.update({name: getattr(layout, name) for name in _SIZES})
+            file.attrs["identity"] = json.dumps(dict(layout.identity))
+            for name, values in layout.arrays().items():
+                file.create_dataset(name, data=values)
+            stored = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            stored.set_obj_track_times(False)  # equal predictions, equal bytes
+            stored.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            stored.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            space = h5py.h5s.create_simple(shape)
+            h5py.h5d.create(file.id, b"predictions", h5py.h5t.IEEE_F32LE, space, dcpl=stored)
+
+
+class PredictionFile:
+    """A file of predictions, read track by track.
+
+    Attributes:
+        layout: what it holds.
+        first_bins, num_bins: where the bins of each stretch begin among all, int64 [n + 1], and how many there are.
+    Raises:
+        DataError: not such a file, or damaged.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._file = ShardFile(path, KIND, FORMAT_VERSION)
+        self.layout = self._read_layout()
+        self.first_bins = self.layout.first_bins
+        self.num_bins = int(self.first_bins[-1])
+        self._predictions = self._file.stored("predictions", (len(self.layout.tracks), self.num_bins), "f4")
+
+    def _read_layout(self) -> Layout:
+        file, attributes = self._file, dict(self._file.attributes)
+        arrays = {
+            name: file.array(name, (file.count(name),), kind)
+            for name, kind in (
+                ("first_bin", "i8"), ("chrom", "i4"), ("start", "i8"), ("region_start", "i8"), ("region_end", "i8"),
+                ("name", "S"), ("chroms", "S"), ("chrom_lengths", "i8"), ("track", "i4"), ("identifier", "S"),
+                ("description", "S"),
+            )
+        }  # fmt: skip
+        with file.reading():
+            bin_bp, num_outputs = (int(attributes[name]) for name in _SIZES)
+            identity = json.loads(attributes["identity"])
+            notes = {
+                name: attributes[name] for name in attributes.keys() - {"format_version", "kind", "identity", *_SIZES}
+            }
+            return Layout(
+                _stretches(arrays, bin_bp), bin_bp, _lengths(arrays), _tracks(arrays), num_outputs, identity, notes
+            )
+
+    def __enter__(self) -> PredictionFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def values(self, row: int, start: int, end: int) -> np.ndarray:
+        """Predictions of a track for bins `start` up to `end`, float32 [end - start].
+
+        Args:
+            row: the track's place in the file.
+        Raises:
+            DataError: a damaged file.
+        """
+        with self._file.reading():
+            return self._predictions[row, start:end]
+
+
+def _stretches(arrays: Mapping[str, np.ndarray], bin_bp: int) -> list[Stretch]:
+    chroms = [chrom.decode() for chrom in arrays["chroms"].tolist()]
+    counts, first_bins = np.diff(arrays["first_bin"]), arrays["first_bin"]
+    if not len(first_bins) or first_bins[0] or bin_bp < 1 or (counts < 1).any():
+        raise ValueError("bins that do not follow one another")
+    if not ((arrays["chrom"] >= 0) & (arrays["chrom"] < len(chroms))).all():
+        raise ValueError("regions of contigs that it does not name")
+    columns = (arrays[name].tolist() for name in ("chrom", "start", "region_start", "region_end", "name"))
+    return [
+        Stretch(
+            Interval(chroms[chrom], region_start, region_end),
+            name.decode("utf-8", "replace") or None,
+            Interval(chroms[chrom], start, start + count * bin_bp),
+        )
+        for count, chrom, start, region_start, region_end, name in zip(counts.tolist(), *columns, strict=True)
+    ]
+
+
+def _lengths(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+    chroms = [chrom.decode() for chrom in arrays["chroms"].tolist()]
+    return dict(zip(chroms, arrays["chrom_lengths"].tolist(), strict=True))
+
+
+def _tracks(arrays: Mapping[str, np.ndarray]) -> dict[int, Track]:
+    """Tracks of which only the names are known."""
+    columns = (arrays[name].tolist() for name in ("track", "identifier", "description"))
+    return {
+        index: Track(identifier.decode(), description.decode(), "", "sum", 1.0, None, None, index)
+        for index, identifier, description in zip(*columns, strict=True)
+    }

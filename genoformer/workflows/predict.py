@@ -1,0 +1,214 @@
+"""`genoformer expression predict`: tracks along regions of a genome, as bigWigs or in one HDF5 file.
+
+A region has the bins of one window in whose middle it lies. One that is longer than a window's bins has as many as
+cover it, from several windows that overlap: each bin comes from one of them, the one in which it lies nearer to the
+middle. Predictions go to a file whose layout is fixed from the start, so memory is that of a batch; bigWigs are made
+of that file at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from genoformer import __version__
+from genoformer.errors import UsageError
+from genoformer.genome.track_choice import choose_tracks
+from genoformer.io.genome_fasta import Genome
+from genoformer.io.predictions import Layout
+from genoformer.io.reads import partial_path
+from genoformer.models.checkpoint import model_hash
+from genoformer.models.expression import ExpressionTransformer
+from genoformer.workflows.model_choice import find_model
+from genoformer.workflows.output import file_identity
+from genoformer.workflows.predict_options import PredictOptions
+from genoformer.workflows.prediction_plan import (
+    Window,
+    read_regions,
+    regions_digest,
+    shard_of,
+    stretch_of,
+    tiles_of,
+    windows_of,
+)
+from genoformer.workflows.prediction_store import PredictionStore, finished_summary, is_hdf5, store_path, summary_of
+from genoformer.workflows.prediction_tracks import check_folder, track_files, write_tracks
+from genoformer.workflows.shard_files import shard_suffix
+from genoformer.workflows.track_predictor import TrackPredictor, load_track_model
+
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Averaged:
+    """Predicts some of the tracks, as the mean over sequences that are moved while the bins stay.
+
+    Attributes:
+        shifts: bases to the right.
+        indices: of the tracks.
+    """
+
+    predictor: TrackPredictor
+    shifts: Sequence[int]
+    indices: Sequence[int]
+
+    @property
+    def margin_bp(self) -> int:
+        """Bases that are read before and after a window."""
+        return max(map(abs, self.shifts))
+
+    def __call__(self, codes: np.ndarray) -> np.ndarray:
+        """Predicted tracks, float32 [B, T, N], from genome codes of windows with their margins, uint8 [B, L + 2 M]."""
+        length = self.predictor.shape.sequence_bp
+        starts = [self.margin_bp + shift for shift in self.shifts]
+        sequence = torch.from_numpy(codes)
+        predicted = [self.predictor(sequence[:, start : start + length])[..., self.indices] for start in starts]
+        return torch.stack(predicted).mean(0).transpose(1, 2).cpu().numpy()
+
+
+def predict(options: PredictOptions, on_progress: OnProgress | None = None) -> dict[str, Any]:
+    """Predicts the tracks of all regions, or of one shard of them; returns the summary.
+
+    Sets torch's number of threads for this process.
+
+    Args:
+        on_progress: told how many windows are done, and of how many.
+    Raises:
+        UsageError: options that cannot work.
+        DataError: files that are damaged or do not belong together.
+        OutputError: the output cannot be written.
+    """
+    began = time.perf_counter()
+    options.check()
+    path = find_model(options.model, "or the name of a model that ships")
+    model = load_track_model(path, options.device, options.threads)
+    device = model.positions.device
+    species = _species(options.species, model)
+    with Genome(options.genome) as genome:
+        layout, windows = _plan(options, model, species, path, genome)
+        files = [] if is_hdf5(options.output) else track_files(layout)
+        if files:
+            check_folder(options.output, files)
+        if options.resume and (done := finished_summary(store_path(options.output), layout, files)) is not None:
+            return done
+        predictor = TrackPredictor(model, species, model.tracks[species], device, options.precision, options.rc)
+        averaged = _Averaged(predictor, options.shifts, list(layout.tracks))
+        store = PredictionStore(store_path(options.output), layout, resume=options.resume)
+        batch_size = 1 if device.type == "cpu" else options.batch_size
+        try:
+            _fill(store, windows, genome, averaged, batch_size, on_progress)
+            if files:
+                store.commit()
+                num_workers = (options.threads or len(os.sched_getaffinity(0))) - 1
+                write_tracks([partial_path(store.path)], options.output, files, num_workers)
+        except BaseException:
+            store.stop()
+            raise
+    run = {"model": path.name, "device": str(device), "windows": len(windows)}
+    run["seconds"] = round(time.perf_counter() - began, 3)
+    summary = summary_of(layout, files) | {"run": run}
+    store.finish(summary, keep=not files)
+    return summary
+
+
+def _species(wanted: str | None, model: ExpressionTransformer) -> str:
+    heads = list(model.config.heads)
+    if wanted is None and len(heads) == 1:
+        return heads[0]
+    if wanted not in heads:
+        found = "not given" if wanted is None else f"'{wanted}'"
+        raise UsageError(f"--species is {found}; the model has {', '.join(heads)}")
+    return wanted
+
+
+def _plan(
+    options: PredictOptions, model: ExpressionTransformer, species: str, path: Path, genome: Genome
+) -> tuple[Layout, list[Window]]:
+    """What will be in the output, and the windows that it comes from."""
+    shard_suffix(options.shard)
+    config, tracks = model.config, model.tracks[species]
+    regions, shared_bins = read_regions(options.regions, genome), options.shared_bins_of(config)
+    stretches = [stretch_of(region, config) for region in regions]
+    tiling = [tiles_of(stretch, config, shared_bins) for stretch in stretches]
+    own = shard_of(tiling, options.shard)
+    device = model.positions.device.type
+    identity = {
+        "version": __version__,
+        "model": f"sha256:{model_hash(path)}",
+        "genome": file_identity(options.genome),
+        "regions": f"sha256:{regions_digest(regions)}",
+        "species": species,
+        "tracks": list(options.tracks),
+        "rc": options.rc,
+        "shifts": list(options.shifts),
+        "overlap": shared_bins,
+        "device": device,
+        "batch_size": None if device == "cpu" else options.batch_size,  # on a CPU windows come one by one
+        "precision": options.precision,
+        "shard": list(options.shard),
+    }
+    notes = {
+        "model": path.name,
+        "model_sha256": model_hash(path),
+        "species": species,
+        "window_bp": config.window_bp,
+        "version": __version__,
+        "command": _command(options, path, species),
+    }
+    layout = Layout(
+        stretches[own],
+        config.bin_bp,
+        genome.lengths,
+        tracks={index: tracks[index] for index in choose_tracks(tracks, options.tracks)},
+        num_outputs=len(tracks),
+        identity=identity,
+        notes=notes,
+    )
+    return layout, windows_of(stretches[own], tiling[own], config)
+
+
+def _command(options: PredictOptions, path: Path, species: str) -> str:
+    """The command line, without folders and without flags that cannot change a number."""
+    regions = Path(options.regions).name if Path(options.regions).exists() else options.regions
+    words = ["genoformer expression predict", options.genome.name, regions, "-m", path.name, "--species", species]
+    words += [f"--tracks '{pattern}'" for pattern in options.tracks] + (["--rc"] if options.rc else [])
+    if options.shifts != (0,):
+        words.append(f"--shifts {','.join(map(str, options.shifts))}")
+    if options.shared_bins is not None:
+        words.append(f"--overlap {options.shared_bins}")
+    return " ".join([*words, "--precision", options.precision])
+
+
+def _fill(
+    store: PredictionStore,
+    windows: Sequence[Window],
+    genome: Genome,
+    predictor: _Averaged,
+    batch_size: int,
+    on_progress: OnProgress | None,
+) -> None:
+    """Predicts the windows that are missing.
+
+    A batch is always full: what the other windows of the last one are, does not matter.
+    """
+    for start in range(store.num_done, len(windows), batch_size):
+        batch = windows[start : start + batch_size]
+        codes = np.stack([_codes(genome, window, predictor.margin_bp) for window in batch])
+        padding = np.repeat(codes[:1], batch_size - len(batch), axis=0)
+        predicted = predictor(np.concatenate([codes, padding]))
+        for window, values in zip(batch, predicted, strict=False):
+            store.write(window.first_bin, values[:, window.low : window.high])
+        store.advance(len(batch))
+        if on_progress is not None:
+            on_progress(store.num_done, len(windows))
+
+
+def _codes(genome: Genome, window: Window, margin_bp: int) -> np.ndarray:
+    return genome.codes(window.sequence.resized(window.sequence.length + 2 * margin_bp))
