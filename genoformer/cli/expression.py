@@ -6,6 +6,7 @@ import typer
 
 from genoformer.cli.expression_examples import EXAMPLES_HELP, examples
 from genoformer.cli.expression_predict import JOIN_HELP, PREDICT_HELP, join, predict
+from genoformer.cli.expression_simulate import SIMULATE_HELP, simulate
 
 app = typer.Typer(help="Tracks of gene regulation from genome sequence.", no_args_is_help=True)
 
@@ -13,3 +14,4 @@ app = typer.Typer(help="Tracks of gene regulation from genome sequence.", no_arg
 app.command(help=PREDICT_HELP)(predict)
 app.command(help=JOIN_HELP)(join)
 app.command(help=EXAMPLES_HELP)(examples)
+app.command(help=SIMULATE_HELP)(simulate)

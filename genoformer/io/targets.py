@@ -1,14 +1,16 @@
-"""Targets tables: the tracks of a data set, in the columns of Basenji and Baskerville."""
+"""Targets tables in and out: the tracks of a data set, in the columns of Basenji and Baskerville."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from genoformer.errors import DataError
 from genoformer.genome.track import SUM_STATS, Track
 
 _REQUIRED = ("identifier", "file")
+_WRITTEN = ("file", "clip", "clip_soft", "scale", "sum_stat", "strand_pair", "description")
 _DEFAULTS = {"description": "", "sum_stat": "sum", "scale": "1", "clip": "", "clip_soft": "", "strand_pair": ""}
 
 
@@ -43,6 +45,14 @@ def read_targets(path: str | Path) -> list[Track]:
             raise DataError(f"{path} line {number}: {error}") from None
     _check_pairs(path, rows, tracks)
     return tracks
+
+
+def target_lines(tracks: Sequence[Track]) -> Iterator[str]:
+    """The lines of a table that `read_targets` reads as these tracks, with their line ends."""
+    yield "\t".join(["", "identifier", *_WRITTEN]) + "\n"
+    for index, track in enumerate(tracks):
+        values = [getattr(track, name) for name in _WRITTEN]
+        yield "\t".join([str(index), track.identifier, *("" if v is None else str(v) for v in values)]) + "\n"
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:

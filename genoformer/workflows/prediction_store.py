@@ -118,7 +118,8 @@ def summary_of(layout: Layout, files: Sequence[str]) -> dict[str, Any]:
         "bins": int(layout.first_bins[-1]),
         "tracks": len(layout.tracks),
     }
-    return {"format_version": FORMAT_VERSION, "identity": layout.identity, "counts": counts, "files": list(files)}
+    made_of = {"format_version": FORMAT_VERSION, "identity": layout.identity, "bin_bp": layout.bin_bp}
+    return made_of | {"counts": counts, "files": list(files)}
 
 
 def finished_summary(path: Path, layout: Layout, files: Sequence[str]) -> dict[str, Any] | None:

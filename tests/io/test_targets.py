@@ -2,7 +2,7 @@ import pytest
 
 from genoformer.errors import DataError
 from genoformer.genome.track import Track
-from genoformer.io.targets import read_targets
+from genoformer.io.targets import read_targets, target_lines
 
 HEADER = "\tidentifier\tfile\tclip\tclip_soft\tscale\tsum_stat\tstrand_pair\tdescription"
 
@@ -85,3 +85,14 @@ def test_no_text(tmp_path):
         read_targets(tmp_path / "a.txt")
     with pytest.raises(DataError, match=r"b.txt: cannot be read: No such file"):
         read_targets(tmp_path / "b.txt")
+
+
+def test_a_table_written_and_read_back(tmp_path):
+    tracks = [
+        Track("x+", "CAGE:x", str(tmp_path / "p.bw"), "sum", 0.25, None, 384.0, 1),
+        Track("x-", "", str(tmp_path / "m.bw"), "mean_sqrt", 1.0, 32.0, None, 0),
+    ]
+    path = tmp_path / "targets.txt"
+    path.write_text("".join(target_lines(tracks)))
+    assert read_targets(path) == tracks
+    assert path.read_text().splitlines()[2] == f"1\tx-\t{tmp_path}/m.bw\t\t32.0\t1.0\tmean_sqrt\t0\t"
