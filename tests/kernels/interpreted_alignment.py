@@ -35,7 +35,7 @@ from tests.alignment_cases import (
 
 # The interpreter takes over a second an example of length 100: two of the 64, or all if asked to.
 GOLDEN_EXAMPLES = slice(None) if os.environ.get("GENOFORMER_ALL_GOLDEN") else slice(5, 60, 54)
-BLOCK_SHAPES = [*SHAPES, (3, 128), (3, 129), (2, 500), (1, 1024), (40, 3)]
+BLOCK_SHAPES = [*SHAPES, (3, 128), (3, 129), (2, 500), (1, 1024), (40, 3), (501, 3)]
 
 
 def loss_and_gradient(probs, labels, **settings):

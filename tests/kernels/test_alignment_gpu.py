@@ -9,7 +9,15 @@ import torch
 
 from genoformer.nn.alignment_wavefront import solve_by_wavefront
 from genoformer.nn.losses import BackendChoice, alignment_loss, alignment_posterior, choose_backend
-from tests.alignment_cases import SHAPES, TEMPERATURES, certain_probs, random_labels, random_probs
+from tests.alignment_cases import (
+    SHAPES,
+    TEMPERATURES,
+    certain_probs,
+    hard_posterior,
+    random_labels,
+    random_probs,
+    repeated_columns,
+)
 
 pytestmark = pytest.mark.gpu
 LONG_SHAPES = [(100, 100), (127, 129), (129, 128), (200, 256), (300, 257), (500, 500), (40, 1024), (1024, 1000)]
@@ -59,6 +67,16 @@ def test_gradient_error_at_length_100(kind, temperature, tolerance):
     exact = truth(probs, labels, deletion_cost=10.0, temperature=temperature)
     _, gradient = loss_and_gradient(probs.cuda(), labels.cuda(), temperature=temperature)
     assert relative(gradient, exact.gradient) <= tolerance
+
+
+@pytest.mark.parametrize(("num_bases", "num_columns", "deletion"), [(9, 12, 10.0), (12, 9, 1.3), (83, 100, 10.0)])
+def test_equal_paths_tie_in_whatever_order_they_add_up(num_bases, num_columns, deletion):
+    probs, labels = repeated_columns(num_columns), 1 + torch.arange(num_bases)[None] % 2
+    found = alignment_posterior(
+        probs=probs.float().cuda(), labels=labels.cuda(), deletion_cost=deletion, temperature=None, backend="triton"
+    )
+    wanted = hard_posterior(probs[0], labels[0].tolist(), deletion)
+    torch.testing.assert_close(found[0].cpu().double(), wanted, rtol=0, atol=1e-5)
 
 
 def test_auto_takes_triton_and_many_examples_share_programs():

@@ -154,7 +154,7 @@ def test_batches_around_a_vector(batch):
 
 
 @pytest.mark.parametrize("backend", FAST)
-@pytest.mark.parametrize(("num_bases", "num_columns"), [(500, 500), (37, 500), (500, 37)])
+@pytest.mark.parametrize(("num_bases", "num_columns"), [(500, 500), (37, 500), (501, 37)])
 def test_long_inputs(backend, num_bases, num_columns):
     probs, labels = random_probs(4, num_columns).float(), random_labels(4, num_bases)
     exact = truth(probs, labels)
