@@ -19,7 +19,8 @@ from genoformer.nn.convolution import ConvBlock, Convolution, SoftmaxPool, centr
 from genoformer.nn.initialisers import fan_in_normal_
 from genoformer.nn.positions import relative_positions
 
-PIECE_BINS = 128  # that are convolved together on a CPU
+PIECE_BP = 1 << 14  # that go through the first stages together on a CPU
+PIECED_STAGES = 3
 NUM_BASES = 4  # A, C, G, T; N is a row of zeros
 
 
@@ -96,27 +97,24 @@ class ExpressionTransformer(nn.Module):
         A base changes only the bins that it lies in or is at most the config's reach_bp away from.
         """
         self._check_sequence(sequence)
-        if self.training or torch.is_grad_enabled() or sequence.device.type != "cpu":
-            return self._convolve(sequence)
-        return self._convolve_in_pieces(sequence)
+        x, stages = sequence.to(self.positions.dtype), [self.stem, *self.tower]
+        if not torch.is_grad_enabled() and not self.training and x.device.type == "cpu":
+            return _run(stages[PIECED_STAGES:], self._run_in_pieces(stages[:PIECED_STAGES], x))
+        return _run(stages, x, recompute=self.checkpoint_tower and torch.is_grad_enabled())
 
-    def _convolve(self, sequence: Tensor) -> Tensor:
-        x = sequence.to(self.positions.dtype)
-        recompute = self.checkpoint_tower and torch.is_grad_enabled()
-        for stage in (self.stem, *self.tower):
-            x = recomputed(stage, x) if recompute else stage(x)  # half as long
-        return x  # [B, L / bin_bp, D]
+    def _run_in_pieces(self, stages: list[TowerStage], sequence: Tensor) -> Tensor:
+        """The first stages, a stretch of bases at a time with all others that it depends on, for the sake of memory.
 
-    def _convolve_in_pieces(self, sequence: Tensor) -> Tensor:
-        """The same, a stretch of bins at a time with all bases that they depend on, for the sake of memory."""
-        bin_bp = self.config.bin_bp
-        num_bins, margin = sequence.shape[1] // bin_bp, -(-self.config.reach_bp // bin_bp)
+        Later stages are left out: they are short, and there weights are what takes time to arrange.
+        """
+        step, length = 2 ** len(stages), sequence.shape[1]  # bases a position
+        margin = -(-self.config.reach_bp // step) * step  # more than these stages need
         pieces = []
-        for start in range(0, num_bins, PIECE_BINS):
-            low, high = max(0, start - margin), min(start + PIECE_BINS + margin, num_bins)
-            piece = self._convolve(sequence[:, low * bin_bp : high * bin_bp])
-            pieces.append(piece[:, start - low : start - low + PIECE_BINS])
-        return torch.cat(pieces, dim=1)  # [B, L / bin_bp, D]
+        for start in range(0, length, PIECE_BP):
+            low, high = max(0, start - margin), min(start + PIECE_BP + margin, length)
+            piece = _run(stages, sequence[:, low:high])
+            pieces.append(piece[:, (start - low) // step : (start - low + PIECE_BP) // step])
+        return torch.cat(pieces, dim=1)  # [B, L / step, D]
 
     def mix(self, bins: Tensor) -> Tensor:
         """What the heads read of the middle bins, after all bins have met.
@@ -171,6 +169,13 @@ class ExpressionTransformer(nn.Module):
         if 2 * bins.shape[1] - 1 == len(self.positions):
             return self.positions
         return self._positions(bins.shape[1]).to(self.positions)
+
+
+def _run(stages: Iterable[TowerStage], x: Tensor, *, recompute: bool = False) -> Tensor:
+    """What the stages make of x [B, L, D_in] one after the other, each of half the length."""
+    for stage in stages:
+        x = recomputed(stage, x) if recompute else stage(x)
+    return x
 
 
 def _layer(config: ExpressionConfig) -> RelativeEncoderLayer:

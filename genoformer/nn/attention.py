@@ -259,8 +259,9 @@ def _attend_in_blocks(
     """
     batch, num_heads, num_rows, _ = content.shape
     mixed = value.new_empty(batch, num_rows, num_heads, value.shape[-1])  # as the next layer reads it
+    distance = distance.contiguous()
     for window, head in itertools.product(range(batch), range(num_heads)):
-        keys, values = key[window, head], value[window, head].t()  # [L, K], [V, L]
+        keys, values = key[window, head].contiguous(), value[window, head].t().contiguous()  # [L, K], [V, L]
         for start in range(0, num_rows, _RELATIVE_BLOCK):
             rows = slice(start, min(start + _RELATIVE_BLOCK, num_rows))
             nearby = _nearby_distances(distance[head], first + start, rows.stop - start)

@@ -47,6 +47,8 @@ def _processor_refusal(dtype: torch.dtype) -> str | None:
 
 def _onednn_product(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "none") -> Tensor:
     """activation(x W^T + b) by oneDNN, with any strides; x [..., D_in], W [D_out, D_in], result [..., D_out]."""
+    if not (weight.is_mkldnn or weight.is_contiguous() or weight.t().is_contiguous()):
+        weight = weight.contiguous()  # with gaps between rows, oneDNN has but a reference, 100 times as slow
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
 
 

@@ -154,15 +154,17 @@ def test_a_base_changes_bins_near_it_only(model):
     assert not changed[[0, 1, 2, 3, 9, 10, 11]].any()
 
 
-def test_bins_are_the_same_in_pieces(model, monkeypatch):
+@pytest.mark.parametrize("num_stages", [1, 2, 3, 9])
+def test_bins_are_the_same_in_pieces(model, monkeypatch, num_stages):
     sequence = random_sequence(2, 200)
     assert TINY.reach_bp == 8  # by hand: 1 position of 4 bp to either side, 1 of 2 bp, 2 bp
+    monkeypatch.setattr(module, "PIECED_STAGES", num_stages)
     with torch.no_grad():
-        whole = model._convolve(sequence)
-        for size in (1, 4, 7, 25, 30):
-            monkeypatch.setattr(module, "PIECE_BINS", size)
+        whole = model.bins(sequence)
+        for size in (8, 32, 56, 200, 240):
+            monkeypatch.setattr(module, "PIECE_BP", size)
             torch.testing.assert_close(model.bins(sequence), whole, rtol=0, atol=1e-6)
-        monkeypatch.setattr(module, "PIECE_BINS", 7)
+        monkeypatch.setattr(module, "PIECE_BP", 56)
         monkeypatch.setattr(type(TINY), "reach_bp", 0)  # negative control
         assert (model.bins(sequence) - whole).abs().max() > 1e-3
 
