@@ -1,4 +1,4 @@
-"""`genoformer expression`: tracks predicted from sequence; examples for training from a genome and its tracks."""
+"""`genoformer expression`: tracks predicted from sequence; examples for training from genome and tracks; training."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import typer
 from genoformer.cli.expression_examples import EXAMPLES_HELP, examples
 from genoformer.cli.expression_predict import JOIN_HELP, PREDICT_HELP, join, predict
 from genoformer.cli.expression_simulate import SIMULATE_HELP, simulate
+from genoformer.cli.expression_train import TRAIN_HELP, train
 
 app = typer.Typer(help="Tracks of gene regulation from genome sequence.", no_args_is_help=True)
 
@@ -15,3 +16,4 @@ app.command(help=PREDICT_HELP)(predict)
 app.command(help=JOIN_HELP)(join)
 app.command(help=EXAMPLES_HELP)(examples)
 app.command(help=SIMULATE_HELP)(simulate)
+app.command(help=TRAIN_HELP)(train)

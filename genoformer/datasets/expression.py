@@ -29,6 +29,7 @@ class ExpressionDataset(ShardedExamples[ExpressionShard]):
         shape: what the model reads.
         max_shift_bp: augmentation moves the sequence, but not the bins, by up to this many bases either way.
         reverse_complement: augmentation reads every second example, at random, from the other strand.
+        targets_name: what batches call the targets.
     Attributes:
         tracks: of the targets, in their order.
         track_means: mean of each track over all examples and all of their bins, per bin of `shape`; float64 [T].
@@ -43,10 +44,12 @@ class ExpressionDataset(ShardedExamples[ExpressionShard]):
         *,
         max_shift_bp: int = 0,
         reverse_complement: bool = False,
+        targets_name: str = "targets",
     ) -> None:
         if not paths:
             raise DataError("no shards of examples; make them with 'genoformer expression examples'")
         self.shape, self.max_shift_bp, self.reverse_complement = shape, max_shift_bp, reverse_complement
+        self.targets_name = targets_name
         files = [Path(path) for path in paths]
         with ExpressionShard(files[0]) as first:
             self.stored, self.tracks = first.shape, first.tracks
@@ -106,7 +109,7 @@ class ExpressionDataset(ShardedExamples[ExpressionShard]):
                 codes, values = self._cut(*shard.read(place), rng)
                 sequence[row] = torch.from_numpy(codes)
                 targets[row] = values.T
-        return {"sequence": sequence, "targets": targets}
+        return {"sequence": sequence, self.targets_name: targets}
 
     def _cut(
         self, codes: np.ndarray, targets: np.ndarray, rng: np.random.Generator | None

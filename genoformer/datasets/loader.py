@@ -60,6 +60,27 @@ class ExampleSource(Protocol):
         """
 
 
+class TrainingBatches(Protocol):
+    """Endless batches that can be resumed: what the training loop reads, a `Loader` or several together."""
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of every process in one epoch."""
+
+    @property
+    def epochs_done(self) -> float:
+        """Epochs so far, with the fraction of the present one."""
+
+    def __iter__(self) -> Generator[Batch, None, None]:
+        """Batches from the present place on."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on with the next batch."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where the loader of a state stood."""
+
+
 class Stacked:
     """A source from a dataset that has its examples one by one, each a dict of tensors or arrays of one shape."""
 

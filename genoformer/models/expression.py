@@ -77,19 +77,22 @@ class ExpressionTransformer(nn.Module):
         )
         self.register_buffer("positions", self._positions(config.window_bp // config.bin_bp), persistent=False)
 
-    def forward(self, sequence: Tensor, species: Iterable[str] | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, sequence: Tensor, species: Iterable[str] | None = None, target_bins: int | None = None
+    ) -> dict[str, Tensor]:
         """Predicted tracks, by species.
 
         Args:
             sequence: [B, L, 4], any real dtype: one-hot A, C, G, T, zeros for N. L is a multiple of the config's
                 bin_bp, at least target_bins bins; window_bp is what models are trained and used with.
             species: the heads to compute; None: all.
+            target_bins: in the middle of the sequence that are predicted; None: the config's.
         Returns:
             of each species [B, target_bins, T], float32, at least 0.
         Raises:
             UsageError: a sequence of another shape, or a species that the model does not have.
         """
-        return self.predict(self.mix(self.bins(sequence)), species)
+        return self.predict(self.mix(self.bins(sequence), target_bins), species)
 
     def bins(self, sequence: Tensor) -> Tensor:
         """What the tower makes of each bin; sequence as in `forward`, result [B, L / bin_bp, D].
@@ -116,19 +119,21 @@ class ExpressionTransformer(nn.Module):
             pieces.append(piece[:, (start - low) // step : (start - low + PIECE_BP) // step])
         return torch.cat(pieces, dim=1)  # [B, L / step, D]
 
-    def mix(self, bins: Tensor) -> Tensor:
+    def mix(self, bins: Tensor, target_bins: int | None = None) -> Tensor:
         """What the heads read of the middle bins, after all bins have met.
 
         Args:
             bins: [B, L / bin_bp, D].
+            target_bins: as in `forward`.
         Returns:
             [B, target_bins, pointwise_width].
         Raises:
             UsageError: fewer than target_bins.
         """
-        if bins.shape[1] < self.config.target_bins:
-            raise UsageError(f"the sequence has {bins.shape[1]} bins; expected at least {self.config.target_bins}")
-        kept = centre(bins, self.config.target_bins)
+        target_bins = self.config.target_bins if target_bins is None else target_bins
+        if bins.shape[1] < target_bins:
+            raise UsageError(f"the sequence has {bins.shape[1]} bins; expected at least {target_bins}")
+        kept = centre(bins, target_bins)
         positions = self._positions_of(bins)
         x = bins.float()  # under autocast, the residual stream stays float32
         for layer in self.layers[:-1]:

@@ -80,6 +80,9 @@ def pointwise(width_in: int, width_out: int) -> Linear:
 class ScaledBatchNorm(nn.BatchNorm1d):
     """Batch normalisation of [B, L, D], times a constant, in one pass over x.
 
+    Where its weight is frozen, it normalises by its running mean and variance in training too, and leaves them alone:
+    else a frozen model would drift with the data of fine-tuning.
+
     Args:
         width: D.
         scale: the constant.
@@ -98,7 +101,8 @@ class ScaledBatchNorm(nn.BatchNorm1d):
         """scale * BatchNorm(x); x and result [B, L, D]."""
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        if self.training and self.moves_averages:
+        by_batch = self.training and self.weight.requires_grad
+        if by_batch and self.moves_averages:
             self.num_batches_tracked.add_(1)
         y = F.batch_norm(
             x.transpose(1, 2).unsqueeze(2),  # [B, D, 1, L], channels last
@@ -106,7 +110,7 @@ class ScaledBatchNorm(nn.BatchNorm1d):
             self.running_var,
             self.scale * self.weight,
             self.scale * self.bias,
-            self.training,
+            by_batch,
             self.momentum if self.moves_averages else 0.0,
             self.eps,
         )

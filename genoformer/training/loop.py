@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from genoformer.datasets.loader import Batch, Loader
+from genoformer.datasets.loader import Batch, TrainingBatches
 from genoformer.errors import CheckpointError, ConfigError, DataError, OutputError
 from genoformer.training.checkpoint import checkpoint_path, load_state, save_state, saved_steps
 from genoformer.training.config import TrainConfig
@@ -91,7 +91,7 @@ class Window:
 
 def train(
     task: Task,
-    loader: Loader,
+    loader: TrainingBatches,
     config: TrainConfig,
     folder: Path,
     *,
@@ -133,7 +133,7 @@ class _Run:
     def __init__(
         self,
         task: Task,
-        loader: Loader,
+        loader: TrainingBatches,
         config: TrainConfig,
         folder: Path,
         evaluation: Iterable[Batch] | None,

@@ -143,6 +143,15 @@ def test_running_averages_can_be_kept():
     assert not torch.equal(norm.running_mean, before["running_mean"])
 
 
+def test_a_frozen_norm_keeps_its_averages_and_normalises_by_them():
+    norm, x = reference.random_weights_(ScaledBatchNorm(5, 1.5)).train(), draws(2, 7, 5)
+    norm.weight.requires_grad_(False)
+    before = copy.deepcopy(norm.state_dict())
+    found = norm(x)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in norm.state_dict().items())
+    assert torch.equal(found, norm.eval()(x))
+
+
 def test_block_leaves_its_input_alone():
     block, x = ConvBlock(4, 4).eval(), draws(1, 6, 4)
     before = x.clone()

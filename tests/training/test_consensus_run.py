@@ -5,7 +5,7 @@ from genoformer.config import ConsensusConfig
 from genoformer.errors import CheckpointError, DataError, UsageError
 from genoformer.models.checkpoint import load_model, save_checkpoint
 from genoformer.models.consensus import ConsensusTransformer
-from genoformer.training import consensus_run as module
+from genoformer.training import run as module
 from genoformer.training.config import load_toml
 from genoformer.training.consensus import ConsensusTrainConfig
 from genoformer.training.consensus_run import TrainConsensusOptions, train_consensus
