@@ -35,7 +35,7 @@ CONFINED = {
     "triton": (KERNELS,),
     "typer": ("genoformer.cli",),
     "logomaker": ("genoformer.workflows",),
-    "matplotlib": ("genoformer.workflows.report", "genoformer.workflows.report_tracks"),
+    "matplotlib": tuple(f"genoformer.workflows.report{what}" for what in ("", "_expression", "_reads", "_tracks")),
     "torch": (KERNELS, *(f"genoformer.{package}" for package in RANKS if package != "genome")),
     "hydra": NOWHERE,
     "pickle": NOWHERE,

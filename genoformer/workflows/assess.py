@@ -26,7 +26,8 @@ from genoformer.genome.read_errors import DELETION, INSERTION, MISMATCH
 from genoformer.io.calibration_file import read_calibration
 from genoformer.io.reads import whole_files
 from genoformer.workflows.assess_totals import YIELD_PHREDS, FileTotals, check_aligned
-from genoformer.workflows.report import assessment_html, check_can_draw
+from genoformer.workflows.report import check_can_draw
+from genoformer.workflows.report_reads import assessment_html
 from genoformer.workflows.score_reads import Placement, ReadScore, Truth, TruthKind, check_threads
 
 FORMAT_VERSION = 1

@@ -1,4 +1,4 @@
-"""Reports as one HTML file each, with their plots inside; the only place that draws.
+"""What HTML reports are made of: one file each, with its plots inside.
 
 matplotlib comes with the extra `report`. Equal figures give equal bytes.
 """
@@ -10,18 +10,13 @@ import html
 import io
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from genoformer.errors import UsageError
-from genoformer.genome.read_errors import ERROR_KINDS, MAX_RUN, NO_RUN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-DRAFT_COLOUR, CORRECTED_COLOUR, COPIED_COLOUR, CALIBRATED_COLOUR = "#7f7f7f", "#0b62a4", "#d1495b", "#2a9d5c"
-
-_SIDES = (("draft", DRAFT_COLOUR), ("corrected", CORRECTED_COLOUR))
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; color: #1a1a1a; }
 table { border-collapse: collapse; margin: 1rem 0; } caption { text-align: left; font-weight: 600; }
@@ -37,8 +32,6 @@ _RC: dict[Any, Any] = {
     "axes.spines.right": False,
 }
 _FIGURE_INCHES = (4.6, 3.2)
-_BAR_WIDTH = 0.38
-_MIN_POINT_BASES = 100  # a point of fewer bases says little and is not drawn
 
 
 def check_can_draw() -> None:
@@ -51,195 +44,43 @@ def check_can_draw() -> None:
         ) from None
 
 
-def assessment_html(summary: dict[str, Any]) -> bytes:
-    """The report of `assess`, UTF-8.
-
-    Args:
-        summary: what `assess` returns.
-    """
-    inputs = ", ".join(f"{name} {file}" for name, file in summary["inputs"].items())
-    parts = [
-        f"<p>{_text(inputs)}<br>Truth: {_text(summary['truth']['description'])}<br>genoformer {summary['version']}</p>",
-        _figures_table(summary),
-        _yield_table(summary),
-        _figure(lambda axes: _draw_kinds(axes, summary), "Errors by kind, per 10,000 columns of the alignments."),
-        _figure(
-            lambda axes: _draw_homopolymers(axes, summary),
-            f"Errors per truth base by the length of the homopolymer it stands in; {MAX_RUN}: that long or longer.",
-        ),
-        _figure(lambda axes: _draw_yield(axes, summary), _yield_caption(summary)),
-        _figure(
-            lambda axes: _draw_base_qualities(axes, summary),
-            f"What base qualities say and what they are worth; points of at least {_MIN_POINT_BASES} bases. A base is "
-            "wrong where it differs from the truth, is one too many, or bases are missing before it.",
-        ),
-        _figure(
-            lambda axes: _draw_read_qualities(axes, summary),
-            "The same for whole reads, by the Phred of their mean error probability; all errors of a bin pooled.",
-        ),
-        _deviation_table(summary),
-    ]
-    return _page("Assessment of corrected reads", parts)
-
-
-def _page(title: str, parts: Iterable[str]) -> bytes:
-    head = f'<meta charset="utf-8"><title>{_text(title)}</title><style>{_STYLE}</style>'
-    body = "\n".join([f"<h1>{_text(title)}</h1>", *parts])
+def page(title: str, parts: Iterable[str]) -> bytes:
+    """A whole HTML file, UTF-8; `parts` are HTML."""
+    head = f'<meta charset="utf-8"><title>{as_text(title)}</title><style>{_STYLE}</style>'
+    body = "\n".join([f"<h1>{as_text(title)}</h1>", *parts])
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'.encode()
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
     """A value as HTML text; numbers with thousands separators, None as a dash."""
     if value is None:
         return "-"
     return html.escape(f"{value:,}" if isinstance(value, int | float) else str(value))
 
 
-def _table(caption: str, header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
-    body = "\n".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><caption>{_text(caption)}</caption>\n<tr>{head}</tr>\n{body}\n</table>"
+def table(caption: str, header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table as HTML."""
+    head = "".join(f"<th>{as_text(cell)}</th>" for cell in header)
+    body = "\n".join("<tr>" + "".join(f"<td>{as_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><caption>{as_text(caption)}</caption>\n<tr>{head}</tr>\n{body}\n</table>"
 
 
-def _figures_table(summary: dict[str, Any]) -> str:
-    draft, corrected, compared = summary["draft"], summary["corrected"], summary["compared"]
-    names = (
-        ("reads", "reads"), ("bases", "bases"), ("aligned", "reads aligned to the truth"),
-        ("unaligned", "reads that do not align"), ("no_truth", "reads without truth"),
-        ("clipped_reads", "aligned reads that are clipped"), ("clipped_bases", "clipped bases"),
-        ("identity", "identity"), ("empirical_phred", "empirical Phred"), ("errors", "errors"),
-        ("mismatches", "mismatches"), ("insertions", "extra bases"), ("deletions", "missing bases"),
-    )  # fmt: skip
-    rows: list[list[object]] = [[name, draft[key], corrected[key]] for key, name in names]
-    rows.append(["reads of this file alone", compared["only_in_draft"], compared["only_in_corrected"]])
-    rows.append(["errors of reads aligned in both", compared["draft_errors"], compared["corrected_errors"]])
-    reduction = compared["error_reduction"]
-    change = "" if reduction is None else f"; {100 * reduction:.1f} % fewer errors in reads aligned in both"
-    better = f"{compared['reads_better']:,} reads better, {compared['reads_worse']:,} worse"
-    return _table(f"Reads against their truth: {better}{change}", ("", "draft", "corrected"), rows)
-
-
-def _yield_table(summary: dict[str, Any]) -> str:
-    rows = [
-        [f"Q{name[1:]}", *(found[f"{side}_{unit}"] for unit in ("reads", "bases") for side, _ in _SIDES),
-         _percent(found["bases_over_draft"])]
-        for name, found in summary["yield"].items()
-    ]  # fmt: skip
-    header = ("empirical", "reads, draft", "reads, corrected", "bases, draft", "bases, corrected", "bases over draft")
-    return _table(_yield_caption(summary), header, rows)
-
-
-def _yield_caption(summary: dict[str, Any]) -> str:
-    return f"Yield: reads of a predicted Phred of at least {summary['min_quality']:g}, by their identity."
-
-
-def _percent(part: float | None) -> str | None:
-    return None if part is None else f"{100 * part:.1f} %"
-
-
-def _deviation_table(summary: dict[str, Any]) -> str:
-    rows = [[name, *found["largest_deviation"].values()] for name, found in summary["calibration"].items()]
-    caption = "Phreds between predicted and empirical in the worst bin from Q10 up with at least 100 errors expected"
-    return _table(caption, ("bases", "predicted", "copied"), rows)
-
-
-def _figure(draw: Callable[[Axes], None], caption: str) -> str:
+def figure(draw: Callable[[Axes], None], caption: str) -> str:
+    """A plot as HTML."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_RC):
-        figure = Figure(figsize=_FIGURE_INCHES, layout="constrained")
-        draw(figure.subplots())
+        drawing = Figure(figsize=_FIGURE_INCHES, layout="constrained")
+        draw(drawing.subplots())
         drawn = io.BytesIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
+        drawing.savefig(drawn, format="svg", metadata={"Date": None})
     data = base64.b64encode(drawn.getvalue()).decode()
-    image = f'<img alt="{_text(caption)}" src="data:image/svg+xml;base64,{data}">'
-    return f"<figure>{image}<figcaption>{_text(caption)}</figcaption></figure>"
+    image = f'<img alt="{as_text(caption)}" src="data:image/svg+xml;base64,{data}">'
+    return f"<figure>{image}<figcaption>{as_text(caption)}</figcaption></figure>"
 
 
-def _draw_bars(axes: Axes, labels: list[str], heights: dict[str, list[float]], unit: str) -> None:
-    """Two bars a label, of the draft and of the corrected reads."""
-    for shift, (side, colour) in zip((-0.5, 0.5), _SIDES, strict=True):
-        places = [place + shift * _BAR_WIDTH for place in range(len(labels))]
-        axes.bar(places, heights[side], _BAR_WIDTH, color=colour, label=side)
-    axes.set_xticks(range(len(labels)), labels)
-    axes.set_ylabel(unit)
-    _add_legend(axes)
-
-
-def _draw_kinds(axes: Axes, summary: dict[str, Any]) -> None:
-    heights = {}
-    for side, _ in _SIDES:
-        counts = summary[side]
-        num_columns = counts["matches"] + counts["errors"]
-        heights[side] = [1e4 * counts[kind] / num_columns for kind in ERROR_KINDS]
-    _draw_bars(axes, ["mismatch", "extra base", "missing base"], heights, "errors / 10,000 columns")
-
-
-def _draw_yield(axes: Axes, summary: dict[str, Any]) -> None:
-    found = summary["yield"]
-    heights = {side: [found[name][f"{side}_bases"] / 1e6 for name in found] for side, _ in _SIDES}
-    _draw_bars(axes, [f"Q{name[1:]}" for name in found], heights, "Mb")
-
-
-def _draw_homopolymers(axes: Axes, summary: dict[str, Any]) -> None:
-    """Rates on a logarithmic scale; a length without errors, or that the truth lacks, has no point."""
-    for side, colour in _SIDES:
-        rows = [row for row in summary[side]["homopolymers"] if row["run"] != NO_RUN]
-        errors = [sum(row[kind] for kind in ERROR_KINDS) for row in rows]
-        points = [(row["run"], num / row["truth_bases"]) for row, num in zip(rows, errors, strict=True) if num]
-        if points:
-            axes.plot(*zip(*points, strict=True), "o-", color=colour, label=side, markersize=4)
-            axes.set_yscale("log")
-    axes.set_xticks(range(1, MAX_RUN + 1))
-    axes.set_xlabel("homopolymer length")
-    axes.set_ylabel("errors / truth base")
-    _add_legend(axes)
-
-
-def _draw_base_qualities(axes: Axes, summary: dict[str, Any]) -> None:
-    found = summary["calibration"]
-    series = [
-        ("draft", "predicted", DRAFT_COLOUR, "draft", "s"),
-        ("corrected", "predicted", CORRECTED_COLOUR, "predicted", "o"),
-        ("corrected", "copied", COPIED_COLOUR, "copied from the draft", "^"),
-    ]
-    if "calibrated" in found:
-        series += [
-            ("calibrated", "predicted", CALIBRATED_COLOUR, "predicted, calibrated", "o"),
-            ("calibrated", "copied", CALIBRATED_COLOUR, "copied, calibrated", "^"),
-        ]
-    for name, source, colour, label, marker in series:
-        rows = [row for row in found[name]["bases"] if row["source"] == source and row["bases"] >= _MIN_POINT_BASES]
-        _draw_qualities(axes, rows, colour, label, marker)
-    _finish_qualities(axes, "base")
-
-
-def _draw_read_qualities(axes: Axes, summary: dict[str, Any]) -> None:
-    colours = {"draft": DRAFT_COLOUR, "corrected": CORRECTED_COLOUR, "calibrated": CALIBRATED_COLOUR}
-    for name, found in summary["calibration"].items():
-        _draw_qualities(axes, found["reads"], colours[name], name, "o")
-    _finish_qualities(axes, "read")
-
-
-def _draw_qualities(axes: Axes, rows: list[dict[str, Any]], colour: str, label: str, marker: str) -> None:
-    """Points where there are errors to tell a quality by; a line joins bins that follow each other."""
-    points = [(row["quality"], row["empirical"]) for row in rows if row["empirical"] is not None]
-    for _, run in groupby(enumerate(points), lambda entry: entry[1][0] - entry[0]):
-        quality, empirical = zip(*(point for _, point in run), strict=True)
-        axes.plot(quality, empirical, "-", color=colour, linewidth=1)
-    if points:
-        axes.plot(*zip(*points, strict=True), marker, color=colour, markersize=4, label=label)
-
-
-def _finish_qualities(axes: Axes, what: str) -> None:
-    axes.axline((0, 0), slope=1, color="#bbbbbb", linewidth=1, zorder=0)
-    axes.set(xlim=(0, None), ylim=(0, None))
-    axes.set_xlabel(f"predicted {what} quality")
-    axes.set_ylabel("empirical")
-    _add_legend(axes)
-
-
-def _add_legend(axes: Axes) -> None:
+def add_legend(axes: Axes) -> None:
+    """Draws a legend where there is something to name."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
