@@ -13,6 +13,7 @@ from genoformer.datasets.loader import Batch, Draws
 from genoformer.datasets.shards import ShardedExamples
 from genoformer.errors import DataError
 from genoformer.genome.alphabet import N_CODE, reverse_complement_codes
+from genoformer.genome.interval import Interval
 from genoformer.io.expression_examples import ExpressionShard, WindowShape
 
 _SUMS, _MEANS = "sum", ("mean", "avg")
@@ -111,13 +112,28 @@ class ExpressionDataset(ShardedExamples[ExpressionShard]):
                 targets[row] = values.T
         return {"sequence": sequence, self.targets_name: targets}
 
+    def bins(self, index: int) -> Interval:
+        """What the bins of an example cover, without augmentation.
+
+        Raises:
+            IndexError: an index out of range.
+        """
+        [(_, shard, places)] = self._locate(np.array([index]))
+        stored = shard.bins(int(places[0]))
+        start = stored.start + self._num_spare // 2 * self.stored.bin_bp
+        return Interval(stored.chrom, start, start + self.shape.target_bp)
+
+    @property
+    def _num_spare(self) -> int:
+        """Bins of the shard that the model does not read."""
+        return self.stored.num_bins - self.shape.num_bins * self._bins_in_one
+
     def _cut(
         self, codes: np.ndarray, targets: np.ndarray, rng: np.random.Generator | None
     ) -> tuple[np.ndarray, Tensor]:
         """What the model reads of an example: codes [L] and targets [T, N]."""
         num_bins = self.shape.num_bins * self._bins_in_one
-        num_spare = self.stored.num_bins - num_bins
-        first = num_spare // 2 if rng is None else int(rng.integers(num_spare + 1))
+        first = self._num_spare // 2 if rng is None else int(rng.integers(self._num_spare + 1))
         shift = 0 if rng is None else int(rng.integers(-self.max_shift_bp, self.max_shift_bp + 1))
         start = self.stored.flank_bp + first * self.stored.bin_bp - self.shape.flank_bp + shift
         codes = _slice_padded(codes, start, start + self.shape.sequence_bp)

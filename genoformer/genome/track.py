@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,11 @@ class Track:
         """The part of the description before the first colon; "" where there is none."""
         return self.description.partition(":")[0] if ":" in self.description else ""
 
+    @property
+    def strand(self) -> str:
+        """What the identifier ends with, "+" or "-"; "" where it ends otherwise."""
+        return self.identifier[-1:] if self.identifier.endswith(("+", "-")) else ""
+
 
 Tracks = Mapping[str, tuple[Track, ...]]  # of a model: by species, in the order of the head's outputs
 
@@ -60,6 +65,16 @@ def numbered_tracks(heads: Mapping[str, int]) -> Tracks:
         species: tuple(Track(str(index), "", "", "sum", 1.0, None, None, index) for index in range(count))
         for species, count in heads.items()
     }
+
+
+def sense_tracks(tracks: Sequence[Track], strand: str) -> list[int]:
+    """Where to read each track of a gene on a strand: at its pair, if the track has one and is of the other strand.
+
+    The two tracks of a pair are so read at the same place, that of the gene's strand.
+    """
+    return [
+        track.strand_pair if track.strand and track.strand != strand else place for place, track in enumerate(tracks)
+    ]
 
 
 def fill_missing(coverage: np.ndarray, *, interpolate: bool) -> np.ndarray:

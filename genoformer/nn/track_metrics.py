@@ -70,6 +70,10 @@ class TrackMoments:
                 origins = self.state[_ORIGINS] if self.num_bins else values[:, 0]
                 self.state = _merge(self.state, _window_state(values, origins))
 
+    def means(self) -> Tensor:
+        """Means of predictions and of measurements, float64 [2, T]; 0 of no bins."""
+        return self.state[_ORIGINS] + self.state[_MEANS]
+
     def pearson(self) -> Tensor:
         """Pearson correlation of each track over all bins of all windows together, float64 [T].
 

@@ -24,4 +24,4 @@ def find_model(model: str, others: str) -> Path:
     try:
         return assets.path("checkpoints", f"{model}{MODEL_SUFFIX}")
     except UsageError:
-        raise UsageError(f"--model is '{model}'; expected a {MODEL_SUFFIX} file, {others}") from None
+        raise UsageError(f"the model is '{model}'; expected a {MODEL_SUFFIX} file, {others}") from None

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from genoformer.config import ExpressionConfig
 from genoformer.datasets.expression import one_hot
 from genoformer.errors import UsageError
 from genoformer.genome.track import Track, numbered_tracks
@@ -41,8 +42,7 @@ class TrackPredictor:
     @property
     def shape(self) -> WindowShape:
         """What is read and predicted."""
-        config = self.model.config
-        return WindowShape(config.window_bp, config.bin_bp, config.target_bins)
+        return window_shape(self.model.config)
 
     @torch.inference_mode()
     def __call__(self, sequence: Tensor) -> Tensor:
@@ -64,6 +64,11 @@ class TrackPredictor:
     def _predict(self, bases: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return self.model(bases, [self.species])[self.species]
+
+
+def window_shape(config: ExpressionConfig) -> WindowShape:
+    """What a model reads and predicts."""
+    return WindowShape(config.window_bp, config.bin_bp, config.target_bins)
 
 
 def load_track_model(path: str | Path, device: str | None, threads: int | None) -> ExpressionTransformer:

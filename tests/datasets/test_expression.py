@@ -72,6 +72,17 @@ def test_wider_bins_of_the_middle(shards):
     assert batch["targets"][0].tolist() == sums
 
 
+def test_where_the_bins_of_an_example_lie(shards):
+    """Example i begins at base i of c; the narrow ones leave two bins of two bases out at either end."""
+    assert [ExpressionDataset(shards, WHOLE).bins(index) for index in (0, 4)] == [
+        Interval("c", 0, 16),
+        Interval("c", 4, 20),
+    ]
+    assert ExpressionDataset(shards, NARROW).bins(3) == Interval("c", 7, 15)
+    with pytest.raises(IndexError, match="window 5 of 5"):
+        ExpressionDataset(shards, WHOLE).bins(5)
+
+
 def test_means_of_the_tracks(shards):
     everything = np.stack([targets_of(index) for index in range(5)]).astype(float)
     np.testing.assert_allclose(ExpressionDataset(shards, WHOLE).track_means, everything.mean((0, 2)), rtol=1e-12)

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from genoformer.errors import DataError
-from genoformer.genome.track import Track, bin_coverage, bound_to_baseline, fill_missing, numbered_tracks
+from genoformer.genome.track import (
+    Track,
+    bin_coverage,
+    bound_to_baseline,
+    fill_missing,
+    numbered_tracks,
+    sense_tracks,
+)
 
 HOUND = json.loads((Path(__file__).parent / "hound_targets.json").read_text())
 BIN_BP = 64
@@ -111,3 +118,12 @@ def test_tracks_that_nothing_is_known_of():
     }  # fmt: skip
     assert [t.strand_pair for t in found["human"]] == [0, 1]
     assert found["fly"][0].assay == ""
+
+
+def test_tracks_of_the_strand_of_a_gene():
+    """A pair, an unpaired track whose name ends like one's, a pair without strands, and a track alone."""
+    names = (("a+", 1), ("a-", 0), ("CD4-", 2), ("x", 4), ("y", 3), ("z", 5))
+    tracks = [track(identifier=name, strand_pair=pair) for name, pair in names]
+    assert [one.strand for one in tracks] == ["+", "-", "-", "", "", ""]
+    assert sense_tracks(tracks, "+") == [0, 0, 2, 3, 4, 5]
+    assert sense_tracks(tracks, "-") == [1, 1, 2, 3, 4, 5]

@@ -56,6 +56,8 @@ def test_worked_by_hand():
     moments = moments_of(np.array([[[1.0], [2.0], [3.0]]]), np.array([[[1.0], [2.0], [6.0]]]))
     assert moments.pearson().item() == pytest.approx(5 / (2 * 14) ** 0.5, rel=1e-15)
     assert moments.r2().item() == pytest.approx(1 - 9 / 14, rel=1e-15)
+    assert moments.means().tolist() == [[2.0], [3.0]]
+    assert moments.num_bins == 3
 
 
 def test_it_is_not_the_mean_of_correlations_within_windows():

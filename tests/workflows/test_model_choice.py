@@ -13,5 +13,5 @@ def test_a_path_or_a_model_that_ships(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine").touch()
     assert find_model("mine", "") == Path("mine")
-    with pytest.raises(UsageError, match=r"--model is 'other'; expected a .safetensors file, or else"):
+    with pytest.raises(UsageError, match=r"the model is 'other'; expected a .safetensors file, or else"):
         find_model("other", "or else")

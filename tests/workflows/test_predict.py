@@ -236,7 +236,7 @@ def test_bfloat16_is_near(options, whole, tmp_path):
         (
             {"model": "enformer"},
             UsageError,
-            r"--model is 'enformer'; expected a .safetensors file, or the name of a model",
+            r"the model is 'enformer'; expected a .safetensors file, or the name of a model",
         ),
         ({"model": "none.safetensors"}, CheckpointError, r"none.safetensors: cannot be read"),
         ({"output": Path("/nowhere/a.h5")}, OutputError, r"/nowhere/a.h5.partial: cannot be written: No such file"),

@@ -124,5 +124,5 @@ def test_a_file_of_that_name_goes_before(tmp_path, monkeypatch, model):
 
 
 def test_a_name_that_is_neither_file_nor_shipped():
-    with pytest.raises(UsageError, match=r"--model is 'consensus-huge'; expected a \.safetensors file, 'vote'"):
+    with pytest.raises(UsageError, match=r"the model is 'consensus-huge'; expected a \.safetensors file, 'vote'"):
         load("consensus-huge")

@@ -13,7 +13,7 @@ from genoformer.genome.track import Track
 from genoformer.io.expression_examples import WindowShape
 from genoformer.models.checkpoint import save_checkpoint
 from genoformer.models.expression import ExpressionTransformer
-from genoformer.workflows.track_predictor import TrackPredictor, are_numbered, load_track_model
+from genoformer.workflows.track_predictor import TrackPredictor, are_numbered, load_track_model, window_shape
 from tests.expression_reference import TINY, random_weights_
 
 PAIRS = (1, 0, 2)
@@ -34,7 +34,7 @@ def test_it_is_the_model(predictor):
     with torch.no_grad():
         expected = predictor.model(one_hot(codes()))["human"]
     assert torch.equal(predictor(codes()), expected)
-    assert predictor.shape == WindowShape(96, 8, 7)
+    assert window_shape(TINY) == WindowShape(96, 8, 7)
 
 
 def test_both_strands_are_read_and_turned_back(predictor):
