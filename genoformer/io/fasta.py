@@ -23,6 +23,8 @@ def read_fasta(path: str | Path) -> dict[str, bytes]:
     """
     sequences: dict[str, bytes] = {}
     text = _read_plain_or_gzip(path)
+    if not text:
+        raise DataError(f"{path}: the file is empty; expected a FASTA file")
     if not text.startswith(b">"):
         raise DataError(f"{path}: starts with {text[:8]!r}; expected a FASTA file")
     for record in text[1:].split(b"\n>"):

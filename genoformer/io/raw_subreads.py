@@ -76,9 +76,7 @@ def _check_raw(reader: BamReader, record: bytes, key: bytes) -> None:
     name = record_name(record)
     shown = name.decode("ascii", "replace")
     if name[len(key) :].startswith(_CCS_FIELD):
-        raise AlignmentError(
-            f"{reader.path}: read '{shown}' is a CCS read; expected raw subreads; is the order of files right?"
-        )
+        raise AlignmentError(f"{reader.path}: read '{shown}' is a CCS read; expected raw subreads")
     if not record_flag(record) & FLAG_UNMAPPED:
         raise AlignmentError(
             f"{reader.path}: read {shown} is aligned already; expected raw subreads; if it is aligned to its CCS read, "

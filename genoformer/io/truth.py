@@ -11,7 +11,7 @@ from types import TracebackType
 
 import numpy as np
 
-from genoformer.errors import DataError, UsageError
+from genoformer.errors import AlignmentError, DataError, UsageError
 from genoformer.io.bam import (
     FLAG_SUPPLEMENTARY,
     FLAG_UNMAPPED,
@@ -36,13 +36,15 @@ def read_truth_bed(path: str | Path) -> dict[str, str]:
     """Contig of the truth of each CCS read, by the CCS read's name.
 
     Raises:
-        DataError: a line without contig, begin, end and name.
+        DataError: a line without contig, begin, end and name, or no line.
     """
     contigs = {}
     for number, fields in _lines(path):
         if len(fields) < 4 or not (fields[1].isdecimal() and fields[2].isdecimal()):
             raise DataError(f"{path} line {number}: {fields[:4]}; expected contig, begin, end, CCS read name")
         contigs[fields[3]] = fields[0]
+    if not contigs:
+        raise DataError(f"{path}: the file is empty; expected contig, begin, end, CCS read name a line")
     return contigs
 
 
@@ -54,7 +56,7 @@ def read_truth_split(path: str | Path, genome: str) -> dict[str, str]:
         genome: "human" or "maize"; says which chromosomes train, evaluate and test.
     Raises:
         UsageError: another genome.
-        DataError: a line with other than two fields.
+        DataError: a line with other than two fields, or no chromosome that belongs to a split.
     """
     if genome not in SPLIT_CHROMS:
         raise UsageError(f"genome is '{genome}'; expected one of {', '.join(SPLIT_CHROMS)}")
@@ -66,6 +68,8 @@ def read_truth_split(path: str | Path, genome: str) -> dict[str, str]:
         contig, chrom = (field.strip() for field in fields)
         if chrom.removeprefix("chr") in split_of:
             contigs[contig] = split_of[chrom.removeprefix("chr")]
+    if not contigs:
+        raise DataError(f"{path}: none of its chromosomes belongs to a split of {genome}; is it of another genome?")
     return contigs
 
 
@@ -91,8 +95,10 @@ def write_truth_split(path: str | Path, splits: dict[str, str]) -> None:
 def _lines(path: str | Path) -> list[tuple[int, list[str]]]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is no text; expected tab-separated lines") from None
     return [
         (number, line.split("\t") if "\t" in line else line.split())
         for number, line in enumerate(lines, 1)
@@ -104,7 +110,7 @@ class TruthFinder:
     """First alignment of the truth to each CCS read, by the CCS read's name; one pass finds where they are.
 
     Raises:
-        AlignmentError: damaged input.
+        AlignmentError: damaged input, or no alignment in it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -112,17 +118,26 @@ class TruthFinder:
         header = self._reader.header
         self._ref_ids = {header.reference_name(ref_id): ref_id for ref_id in range(header.num_references)}
         self._first = np.full((header.num_references, 2), -1, dtype=np.int64)  # position, virtual offset
+        try:
+            self._find_first(path)
+        except BaseException:
+            self._reader.file.close()
+            raise
+
+    def _find_first(self, path: str | Path) -> None:
         while True:
             offset = self._reader.tell()
             record = self._reader.read_record()
             if record is None:
                 break
             ref_id = record_reference(record)
-            if not 0 <= ref_id < header.num_references or record_flag(record) & FLAG_UNMAPPED:
+            if not 0 <= ref_id < len(self._first) or record_flag(record) & FLAG_UNMAPPED:
                 continue
             start = BamRecord(record, path).start
             if self._first[ref_id, 1] < 0 or start < self._first[ref_id, 0]:
                 self._first[ref_id] = start, offset
+        if (self._first[:, 1] < 0).all():
+            raise AlignmentError(f"{path}: holds no alignment; expected the truth of each CCS read, aligned to it")
 
     def __enter__(self) -> TruthFinder:
         return self

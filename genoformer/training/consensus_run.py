@@ -86,8 +86,9 @@ def _task(config: ConsensusTrainConfig, options: TrainConsensusOptions) -> Conse
         _check_same_rows(options.teacher, teacher.config, config.model)
     if options.init is not None:
         load_weights_(model, load_consensus_model(options.init).state_dict(), options.init)
-    elif teacher is not None and config.distillation.layers:
-        model.load_state_dict(student_from_teacher(teacher.state_dict(), config.distillation.layers))
+    elif teacher is not None and options.teacher is not None and config.distillation.layers:
+        _check_layers(config)
+        load_weights_(model, student_from_teacher(teacher.state_dict(), config.distillation.layers), options.teacher)
     return ConsensusTask(model, config, teacher)
 
 
@@ -99,3 +100,12 @@ def _check_same_rows(path: Path | None, found: ConsensusConfig, expected: Consen
                 f"{path}: the teacher has {name}={getattr(found, name)}; the config's model has "
                 f"{getattr(expected, name)}, and both must read the same windows"
             )
+
+
+def _check_layers(config: ConsensusTrainConfig) -> None:
+    found, expected = len(config.distillation.layers), config.model.num_layers
+    if found != expected:
+        raise UsageError(
+            f"distillation.layers names {found} of the teacher's layers and model.num_layers is {expected}; name one "
+            "for each layer of the student, or none"
+        )

@@ -293,7 +293,7 @@ class _Run:
         if self.process.is_main:
             self._write_status("running")
             self.log = RunLog(self.folder, self.step)
-        logger.info("step %d of %d, %s, %s", self.step, self.total_steps, self.config.precision, self.process)
+        logger.info("step %d of %d, %s", self.step, self.total_steps, self.config.precision)
         if self.config.schedule.warmup_steps >= self.total_steps:
             logger.warning(
                 "schedule.warmup_steps is %d, the run has %d steps: it never reaches optimizer.lr",

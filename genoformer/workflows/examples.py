@@ -22,6 +22,7 @@ from genoformer import __version__
 from genoformer.config import ConsensusConfig
 from genoformer.datasets.labels import ADJUSTED, OVERFLOW, window_labels
 from genoformer.datasets.pileup import build_pileup, cut_windows, window_rows
+from genoformer.errors import DataError
 from genoformer.io.bam import BamReader
 from genoformer.io.examples import Examples, ExampleWriter
 from genoformer.io.reads import write_json
@@ -39,6 +40,10 @@ from genoformer.workflows.ordered_map import ordered_map
 from genoformer.workflows.shard_files import shard_suffix, shard_writers
 
 _INSERTION = 1
+_REASONS = (
+    "n_zmw_missing_truth_range", "n_zmw_no_label_alignment", "n_zmw_truth_label_supp_alignment",
+    "n_zmw_missing_contig_split",
+)  # fmt: skip
 _AHEAD_PER_WORKER = 4
 
 
@@ -105,9 +110,21 @@ def make_examples(options: ExamplesOptions, on_progress: Callable[[int], None] |
                 writers[made.split].append(made.name, made.examples)
             if on_progress is not None:
                 on_progress(counts["n_zmw_processed"])
+        _check_any_passed(counts, options)
     summary = dict(counts) | _provenance(options)
     write_json(options.out_dir / f"examples-{suffix}.summary.json", summary)
     return summary
+
+
+def _check_any_passed(counts: Counter[str], options: ExamplesOptions) -> None:
+    """Raises where no molecule has a truth and a split; one shard of several may be without."""
+    if counts["n_zmw_pass"] or options.shard[1] > 1:
+        return
+    reasons = ", ".join(f"{name} {counts[name]}" for name in _REASONS if counts[name]) or "there are none"
+    raise DataError(
+        f"{options.subreads}: none of its molecules has a truth and a split ({reasons}); check that "
+        f"{options.truth_to_ccs}, {options.truth_bed} and {options.truth_split} belong to it"
+    )
 
 
 def new_writer(config: ConsensusConfig, path: Path, split: str) -> ExampleWriter:

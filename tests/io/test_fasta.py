@@ -23,7 +23,7 @@ def test_letters_and_line_ends_of_a_genome(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"starts with b''; expected a FASTA file"),
+        (b"", r"the file is empty; expected a FASTA file"),
         (b"@read\nACGT\n+\nIIII\n", r"starts with b'@read\\nAC'; expected a FASTA file"),
         (b">a\nACGT\nAC*T\n", r"'\*' at a:7; expected A, C, G, T, N or an IUPAC letter"),
         (b">a\nAC\n>b\nA\n>a\nA\n", "sequence 'a' is there twice"),

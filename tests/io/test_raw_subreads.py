@@ -43,7 +43,7 @@ def test_a_file_without_reads(tmp_path):
     ("read", "message"),
     [
         (subread(4, "ACG", "3="), f"read {MOVIE}/4/0_3 is aligned already; expected raw subreads; if it is aligned to"),
-        (ccs_read(4, "ACG"), f"read '{MOVIE}/4/ccs' is a CCS read; expected raw subreads; is the order of files"),
+        (ccs_read(4, "ACG"), f"read '{MOVIE}/4/ccs' is a CCS read; expected raw subreads"),
         (Read("read1", "ACG", flag=UNMAPPED), "read name 'read1'; expected PacBio's movie/hole/... form"),
     ],
 )

@@ -1,6 +1,7 @@
 import pytest
 
-from genoformer.errors import DataError, UsageError
+from genoformer import assets
+from genoformer.errors import AlignmentError, DataError, UsageError
 from genoformer.io.bam import record_name
 from genoformer.io.truth import TruthFinder, read_truth_bed, read_truth_split, write_truth_bed, write_truth_split
 
@@ -40,9 +41,30 @@ def test_a_split_line_of_three_fields(tmp_path):
         read_truth_split(path, "human")
 
 
-def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(DataError, match=r"none.bed: cannot be read: .*No such file"):
+def test_files_that_are_not_there_empty_or_no_text(tmp_path):
+    with pytest.raises(DataError, match=r"none.bed: cannot be read: No such file"):
         read_truth_bed(tmp_path / "none.bed")
+    (tmp_path / "empty").write_text("\n")
+    with pytest.raises(DataError, match=r"empty: the file is empty; expected contig, begin, end, CCS read name"):
+        read_truth_bed(tmp_path / "empty")
+    with pytest.raises(DataError, match=r"empty: none of its chromosomes belongs to a split of human"):
+        read_truth_split(tmp_path / "empty", "human")
+    (tmp_path / "some.bam").write_bytes(b"\x1f\x8b\x08\x04")
+    with pytest.raises(DataError, match=r"some.bam: is no text; expected tab-separated lines"):
+        read_truth_bed(tmp_path / "some.bam")
+
+
+def test_chromosomes_of_another_genome(tmp_path):
+    (tmp_path / "split.tsv").write_text("a\tchr21\nb\tchrX\n")
+    with pytest.raises(DataError, match=r"split.tsv: none of its chromosomes belongs to a split of maize"):
+        read_truth_split(tmp_path / "split.tsv", "maize")
+
+
+@pytest.mark.parametrize("name", ["ccs.bam", "subreads.bam"])
+def test_reads_that_are_not_aligned_are_no_truth(name):
+    path = assets.path("examples", name)
+    with pytest.raises(AlignmentError, match=rf"{name}: holds no alignment; expected the truth of each CCS read"):
+        TruthFinder(path)
 
 
 def test_truth_of_real_ccs_reads(shared_data):

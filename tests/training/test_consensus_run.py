@@ -107,6 +107,15 @@ def test_models_that_do_not_fit_are_named(options, tmp_path):
         train_consensus(options(init=model_file(tmp_path / "wide.safetensors", condenser_width=32)))
 
 
+def test_layers_of_a_teacher_that_are_no_student_are_named(options, tmp_path):
+    teacher = model_file(tmp_path / "teacher.safetensors", num_layers=3)
+    with pytest.raises(UsageError, match=r"layers names 2 of the teacher's layers and model.num_layers is 1; name one"):
+        train_consensus(options(teacher=teacher, sets=["distillation.layers=[0,2]"]))
+    wide = model_file(tmp_path / "wide.safetensors", condenser_width=32)
+    with pytest.raises(CheckpointError, match=r"wide.safetensors: its weights do not fit the config's model: .*mism"):
+        train_consensus(options(teacher=wide, sets=["distillation.layers=[0]"]))
+
+
 def test_missing_data_are_named(options, tmp_path):
     with pytest.raises(DataError, match=r"nowhere: no such folder; expected what 'genoformer consensus examples'"):
         train_consensus(options(data=[tmp_path / "nowhere"]))

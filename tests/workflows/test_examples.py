@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from genoformer import assets
 from genoformer.config import ConsensusConfig
-from genoformer.errors import UsageError
+from genoformer.errors import DataError, UsageError
 from genoformer.io.examples import ExampleShard
 from genoformer.io.tfrecord import read_examples
 from genoformer.workflows.examples import ExamplesOptions, make_examples
@@ -90,6 +91,16 @@ def test_nothing_is_left_behind_after_an_error(made, tmp_path):
     with pytest.raises(Exception, match="truncated"):
         make_examples(ExamplesOptions(**{**vars(options), "subreads": str(broken)}))
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_truth_of_other_reads_is_refused(tmp_path):
+    folder = assets.path("examples", "ccs.bam").parent
+    (tmp_path / "other.bed").write_text("tig\t0\t9\tother/1/ccs\n")
+    options = vars(options_for(folder, tmp_path / "out")) | {"truth_bed": str(tmp_path / "other.bed")}
+    with pytest.raises(DataError, match=r"has a truth and a split \(n_zmw_missing_truth_range 20\); check that"):
+        make_examples(ExamplesOptions(**options))
+    assert list((tmp_path / "out").iterdir()) == []
+    assert make_examples(ExamplesOptions(**options | {"shard": (1, 2)}))["n_zmw_missing_truth_range"] > 0
 
 
 def test_a_shard_out_of_range(made, tmp_path):
