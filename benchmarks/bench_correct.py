@@ -48,7 +48,7 @@ def random_model(folder: Path) -> str:
 def model_alone(options: CorrectOptions, repeats: int) -> Timing | None:
     """Seconds that the model takes for all windows of the input; None for a vote."""
     predictor = load_predictor(options)
-    if predictor.predict is None:
+    if predictor.model is None:
         return None
     settings = PrepareSettings(
         Path(options.subreads), Path(options.ccs), predictor.config, False, options.skip_windows_above, 5, False
@@ -58,12 +58,13 @@ def model_alone(options: CorrectOptions, repeats: int) -> Timing | None:
     rows = np.concatenate([rows for rows in prepared if rows is not None])
     missing = -len(rows) % predictor.batch_size
     batches = np.pad(rows, ((0, missing), (0, 0), (0, 0))).reshape(-1, predictor.batch_size, *rows.shape[1:])
-    predictor.predict(batches[0])
+    predict = predictor.model.load(predictor.devices[0])
+    predict(batches[0])
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()
         for batch in batches:
-            predictor.predict(batch)
+            predict(batch)
         seconds.append(time.perf_counter() - began)
     return Timing.of(seconds)
 

@@ -26,11 +26,19 @@ Model = Annotated[
 BatchSize = Annotated[
     int | None, typer.Option(help="Windows that the model takes at once. Default: 64 on CPU, 1024 on CUDA.")
 ]
-BatchZmws = Annotated[int, typer.Option(help="Molecules read ahead of the model; bounds memory.")]
+BatchZmws = Annotated[
+    int, typer.Option(help="Molecules read ahead of the model, or two a pileup process where that is more.")
+]
 Threads = Annotated[
     int | None, typer.Option("-t", "--threads", help="CPU cores to use. Default: all that this process may use.")
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cuda where there is one, else cpu.")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="cpu, cuda, cuda:N, several of one kind (cuda:0,cuda:1), or 'all' GPUs: a process each, the same records. "
+        "Default: cuda where there is one, else cpu."
+    ),
+]
 Precision = Annotated[
     Literal["fp32", "bf16"], typer.Option(help="Arithmetic of the model; bf16 is faster and calls a few other bases.")
 ]
@@ -186,5 +194,5 @@ def describe(summary: dict[str, Any]) -> str:
     ]
     seconds = summary.get("run", {}).get("seconds", {}).get("total")
     if seconds:
-        lines[-1] += f" in {seconds:,.1f} s"
+        lines[-1] += f" in {seconds:,.1f} s; what held it up: {summary['run']['bottleneck']}"
     return "\n".join(f"genoformer: {line}" for line in lines)

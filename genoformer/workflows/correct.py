@@ -9,6 +9,7 @@ the subreads file.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
@@ -29,17 +30,20 @@ from genoformer.io.reads import header_with_program, output_format, partial_path
 from genoformer.io.shards import shard_range
 from genoformer.workflows.calibration import AppliedCalibration, choose_calibration, is_calibration_file
 from genoformer.workflows.correct_options import CorrectOptions
+from genoformer.workflows.device_pool import Arrays, DevicePool
 from genoformer.workflows.draft import drafting_versions
 from genoformer.workflows.molecule_source import MoleculeSource, open_molecules
 from genoformer.workflows.output import CorrectedOutput, differing_keys, file_identity, summary_path
-from genoformer.workflows.pipeline import StageSeconds, WindowBatches, prepared_molecules
+from genoformer.workflows.pipeline import Flow, StageSeconds, WindowBatches, prepared_molecules
 from genoformer.workflows.predictor import Predictor, load_predictor
 from genoformer.workflows.prepare import Calls, PreparedMolecule, PrepareSettings
+from genoformer.workflows.run_facts import run_facts
 from genoformer.workflows.stitch import Outcome, StitchSettings, ccs_read, corrected_read, stitch
 
 logger = logging.getLogger(__name__)
 
 _MAX_UNWRITTEN = 64  # molecules between the model and the writer
+_WAITING_PER_WORKER = 2  # molecules that a pileup process has, so that none waits for the next
 
 
 def correct(options: CorrectOptions, on_progress: Callable[[int, float], None] | None = None) -> dict[str, Any]:
@@ -78,20 +82,21 @@ def correct(options: CorrectOptions, on_progress: Callable[[int, float], None] |
             return done
         made_by = f"model {predictor.digest}{drafted_by}"
         header = header_with_program(source.header_text, __version__, _command(options, predictor), made_by)
-        output = CorrectedOutput(options.output, header, identity, options.report, options.resume)
-        seconds = StageSeconds()
-        streaming_began = time.perf_counter()
-        try:
-            writer = _MoleculeWriter(
-                options.on_fail, settings, output, seconds, _progress(on_progress, source.subreads)
-            )
-            _run(options, predictor, source, writer)
-        except BaseException:
-            output.abandon()
-            raise
-    seconds.streaming = time.perf_counter() - streaming_began
+        flow = Flow()
+        with predictor.open_devices() or contextlib.nullcontext() as pool:
+            output = CorrectedOutput(options.output, header, identity, options.report, options.resume)
+            streaming_began = time.perf_counter()
+            try:
+                writer = _MoleculeWriter(
+                    options.on_fail, settings, output, flow.seconds, _progress(on_progress, source.subreads)
+                )
+                _run(options, predictor, pool, source, writer, flow)
+            except BaseException:
+                output.abandon()
+                raise
+            flow.seconds.streaming = time.perf_counter() - streaming_began
     total = time.perf_counter() - began
-    return output.finish({"run": _run_facts(options, predictor, seconds, total)})
+    return output.finish({"run": run_facts(predictor, pool, flow, total)})
 
 
 def _progress(
@@ -151,21 +156,29 @@ class _MoleculeWriter:
         self.on_progress(self.output.counts.molecules, molecule.next_offset)
 
 
-def _run(options: CorrectOptions, predictor: Predictor, source: MoleculeSource, writer: _MoleculeWriter) -> None:
+def _run(
+    options: CorrectOptions,
+    predictor: Predictor,
+    pool: DevicePool | None,
+    source: MoleculeSource,
+    writer: _MoleculeWriter,
+    flow: Flow,
+) -> None:
     """Takes the molecules through preparation, model and writer, which work at the same time."""
-    config, seconds = predictor.config, writer.seconds
+    config = predictor.config
     shape = (predictor.batch_size, config.num_rows, config.window_length)
-    batches = WindowBatches(predictor.predict or _no_model, shape, seconds)
+    submit, num_ahead = (pool.submit, pool.num_lanes) if pool else (_no_model, 0)
+    batches = WindowBatches(submit, shape, num_ahead, flow)
     prepare = functools.partial(source.prepare, settings=_prepare_settings(options, predictor))
     items = _unwritten_items(options, source, writer.output)
-    prepared = prepared_molecules(items, prepare, predictor.num_workers, options.batch_zmws, seconds)
+    num_waiting = max(options.batch_zmws, _WAITING_PER_WORKER * predictor.num_workers)
+    prepared = prepared_molecules(items, prepare, predictor.num_workers, num_waiting, flow)
     with ThreadPoolExecutor(1, thread_name_prefix="writer") as thread:
         unwritten: deque[Future[None]] = deque()
         try:
             for molecule, calls in batches.called(prepared):
                 unwritten.append(thread.submit(writer.write, molecule, calls))
-                if len(unwritten) >= _MAX_UNWRITTEN:
-                    unwritten.popleft().result()
+                _wait_for_writer(unwritten, flow)
         finally:
             prepared.close()
             wait(unwritten)  # what the model has called is written, also on the way out
@@ -173,19 +186,30 @@ def _run(options: CorrectOptions, predictor: Predictor, source: MoleculeSource, 
             future.result()
 
 
+def _wait_for_writer(unwritten: deque[Future[None]], flow: Flow) -> None:
+    """Lets go of what is written, and waits where too much is not."""
+    while unwritten and unwritten[0].done():
+        unwritten.popleft().result()
+    flow.queues.unwritten_molecules.see(len(unwritten))
+    if len(unwritten) >= _MAX_UNWRITTEN:
+        began = time.perf_counter()
+        unwritten.popleft().result()
+        flow.seconds.waiting_for_writer += time.perf_counter() - began
+
+
 def _prepare_settings(options: CorrectOptions, predictor: Predictor) -> PrepareSettings:
     return PrepareSettings(
         Path(options.subreads),
         Path(options.ccs or options.subreads),
         predictor.config,
-        use_vote=predictor.predict is None,
+        use_vote=predictor.model is None,
         skip_above=options.skip_windows_above,
         max_insertion=options.ins_trim,
         smart_windows=options.smart_windows,
     )
 
 
-def _no_model(rows: np.ndarray) -> Calls:
+def _no_model(rows: np.ndarray) -> Future[Arrays]:
     raise AssertionError(f"a vote is done with the pileup; {len(rows)} windows came to the model")
 
 
@@ -197,7 +221,7 @@ def run_identity(options: CorrectOptions, predictor: Predictor, calibration: App
         "subreads": file_identity(options.subreads),
         "ccs": file_identity(options.ccs) if options.ccs else _drafts(options),
         "format": output_format(options.output),
-        "device": predictor.device.split(":")[0],
+        "device": predictor.device_kind,
         "batch_size": None if predictor.on_cpu else predictor.batch_size,  # on a CPU it changes no bit
         "precision": options.precision,
         "skip_windows_above": options.skip_windows_above,
@@ -252,15 +276,6 @@ def _command(options: CorrectOptions, predictor: Predictor) -> str:
         value = getattr(options, flag)
         if value != getattr(defaults, flag) and not (flag == "batch_size" and predictor.on_cpu):
             is_file = flag == "calibration" and is_calibration_file(value)
-            words += [f"--{flag.replace('_', '-')}", Path(value).name if is_file else str(value)]
+            value = predictor.device_kind if flag == "device" else Path(value).name if is_file else value
+            words += [f"--{flag.replace('_', '-')}", str(value)]
     return " ".join(words + (["--smart-windows"] if options.smart_windows else []))
-
-
-def _run_facts(options: CorrectOptions, predictor: Predictor, seconds: StageSeconds, total: float) -> dict[str, Any]:
-    return {
-        "model": predictor.name,
-        "device": predictor.device,
-        "pileup_processes": predictor.num_workers,
-        "batch_size": predictor.batch_size,
-        "seconds": {name: round(value, 3) for name, value in vars(seconds).items()} | {"total": round(total, 3)},
-    }

@@ -25,3 +25,21 @@ def find_device(name: str | None) -> torch.device:
     if device.type == "cuda" and not 0 <= index < torch.cuda.device_count():
         raise UsageError(f"--device is '{name}', but torch sees {torch.cuda.device_count()} CUDA devices here")
     return device
+
+
+def find_devices(names: str | None) -> tuple[str, ...]:
+    """The devices of several names with commas between them, or of "all": every CUDA device. Else as `find_device`.
+
+    Raises:
+        UsageError: one that is not there, or devices of several kinds, each of which would compute other digits.
+    """
+    if names == "all":
+        found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        if not found:
+            raise UsageError("--device is 'all', but torch sees no CUDA device here; leave it out for the CPU")
+    else:
+        found = [str(find_device(name)) for name in (names.split(",") if names else [None])]
+    kinds = {torch.cuda.get_device_name(name) if name.startswith("cuda") else name for name in found}
+    if len(kinds) > 1:
+        raise UsageError(f"--device is '{names}': {', '.join(sorted(kinds))}; name devices of one kind")
+    return tuple(found)

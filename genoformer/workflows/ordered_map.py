@@ -25,7 +25,12 @@ _POLL_SECONDS = 0.1
 
 
 def ordered_map(
-    function: Callable[[T], R], items: Iterator[T], num_workers: int, max_waiting: int, in_threads: bool = False
+    function: Callable[[T], R],
+    items: Iterator[T],
+    num_workers: int,
+    max_waiting: int,
+    in_threads: bool = False,
+    on_take: Callable[[int], None] | None = None,
 ) -> Generator[R, None, None]:
     """function(item) of each item, in order; at most `max_waiting` of them run ahead.
 
@@ -33,6 +38,7 @@ def ordered_map(
         function: picklable, and importable where `num_workers` is not 0.
         num_workers: processes; 0 calls the function in the thread that takes the items.
         in_threads: threads in place of processes, for a function that leaves Python's lock and shares what is large.
+        on_take: is told before each result how many stand ready.
     Raises:
         GenoformerError: a worker process died.
         Whatever taking an item or the function raises.
@@ -63,12 +69,21 @@ def ordered_map(
         reader = threading.Thread(target=take_items, name="reader", daemon=True)
         reader.start()
         try:
-            while (entry := waiting.get()) is not None:
+            while True:
+                if on_take is not None:
+                    on_take(_num_ready(waiting))
+                if (entry := waiting.get()) is None:
+                    break
                 yield _result(entry)
         finally:
             stop.set()
             reader.join()
             executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _num_ready(waiting: queue.Queue[Future[R] | BaseException | None]) -> int:
+    with waiting.mutex:
+        return sum(isinstance(entry, Future) and entry.done() for entry in waiting.queue)
 
 
 def _result(entry: Future[R] | BaseException) -> R:
@@ -94,7 +109,7 @@ class _InlineExecutor(Executor):
         return future
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
     """Leaves Ctrl-C to the main process, and ends with it even where it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -113,4 +128,4 @@ def _executor(num_workers: int, in_threads: bool) -> Executor:
     if in_threads:
         return ThreadPoolExecutor(num_workers)
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's and the reader's threads
-    return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
+    return ProcessPoolExecutor(num_workers, mp_context=context, initializer=start_worker)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import queue
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from genoformer.config import ConsensusConfig
 from genoformer.errors import AlignmentError, GenoformerError
 from genoformer.io.bam import BamReader
 from genoformer.io.subreads import CcsFinder, iterate_molecules
-from genoformer.workflows.pipeline import StageSeconds, WindowBatches, prepared_molecules
+from genoformer.workflows.pipeline import Flow, WindowBatches, prepared_molecules
 from genoformer.workflows.prepare import Calls, PrepareSettings, prepare_molecule
 from tests.correct_inputs import as_molecule, simulate_molecules, write_inputs
 
@@ -73,11 +74,11 @@ def exit_worker(raw):
 
 @pytest.mark.parametrize(("num_workers", "max_waiting"), [(0, 1), (0, 3), (0, 100), (1, 1), (1, 100), (2, 3)])
 def test_molecules_come_in_the_order_of_the_input(raw_molecules, prepare, num_workers, max_waiting):
-    seconds = StageSeconds()
-    found = list(prepared_molecules(iter(raw_molecules), prepare, num_workers, max_waiting, seconds))
+    flow = Flow()
+    found = list(prepared_molecules(iter(raw_molecules), prepare, num_workers, max_waiting, flow))
     assert [molecule.ccs.name for molecule in found] == [raw.name for raw in raw_molecules]
     assert all(molecule.rows.shape[1:] == (85, 100) for molecule in found)
-    assert seconds.pileup == pytest.approx(sum(molecule.seconds for molecule in found))
+    assert flow.seconds.pileup == pytest.approx(sum(molecule.seconds for molecule in found))
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -89,7 +90,7 @@ def test_an_error_of_the_reader_comes_after_the_molecules_before_it(raw_molecule
     names = []
 
     def take():
-        for molecule in prepared_molecules(failing(), prepare, num_workers, 8, StageSeconds()):
+        for molecule in prepared_molecules(failing(), prepare, num_workers, 8, Flow()):
             names.append(molecule.ccs.name)
 
     with pytest.raises(StrangeError, match="in the reader"):
@@ -102,18 +103,18 @@ def test_an_error_of_a_worker_is_that_error(raw_molecules, prepare, num_workers)
     bad = dataclasses.replace(raw_molecules[2], ccs=raw_molecules[2].ccs[:40])
     raw = iter([*raw_molecules[:2], bad, *raw_molecules[3:]])
     with pytest.raises(AlignmentError, match=r"ccs.bam: record .* is shorter than its own fields"):
-        in_time(lambda: list(prepared_molecules(raw, prepare, num_workers, 8, StageSeconds())))
+        in_time(lambda: list(prepared_molecules(raw, prepare, num_workers, 8, Flow())))
 
 
 def test_a_worker_that_dies_is_named(raw_molecules):
     with pytest.raises(GenoformerError) as error:
-        in_time(lambda: list(prepared_molecules(iter(raw_molecules), exit_worker, 1, 2, StageSeconds())))
+        in_time(lambda: list(prepared_molecules(iter(raw_molecules), exit_worker, 1, 2, Flow())))
     assert str(error.value) == "a worker process died; is there enough memory? Use fewer --threads or smaller batches"
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_who_takes_no_more_leaves_nothing_running(raw_molecules, prepare, num_workers):
-    prepared = prepared_molecules(iter(raw_molecules), prepare, num_workers, 2, StageSeconds())
+    prepared = prepared_molecules(iter(raw_molecules), prepare, num_workers, 2, Flow())
     next(prepared)
     in_time(prepared.close)  # the fixture looks for threads and processes
 
@@ -143,14 +144,25 @@ class EchoModel:
         self.shapes.append(rows.shape)
         values = rows[:, 0, :]
         self.batches.append(values[:, 0].tolist())
-        return Calls(values.astype(np.uint8), values.astype(np.float32) / 100)
+        return values.astype(np.uint8), values.astype(np.float32) / 100
+
+
+def at_once(model):
+    """What a pool does that computes a batch while it is submitted."""
+
+    def submit(rows):
+        future = Future()
+        future.set_result(model(rows))
+        return future
+
+    return submit
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 7, 64])
 def test_every_molecule_gets_its_own_calls_in_order(batch_size):
     windows = [[1, 2, 3], [], [4], [5, 6, 7, 8, 9, 10, 11], [], [12]]
     model = EchoModel()
-    batches = WindowBatches(model, (batch_size, NUM_ROWS, LENGTH), StageSeconds())
+    batches = WindowBatches(at_once(model), (batch_size, NUM_ROWS, LENGTH), 1, Flow())
     called = list(batches.called(molecule_of(values) for values in windows))
     assert [calls.codes[:, 0].tolist() for _, calls in called] == windows
     assert all((calls.error_prob == calls.codes.astype(np.float32) / 100).all() for _, calls in called)
@@ -161,7 +173,7 @@ def test_every_molecule_gets_its_own_calls_in_order(batch_size):
 
 def test_windows_of_several_molecules_share_a_batch_and_the_last_is_padded():
     model = EchoModel()
-    batches = WindowBatches(model, (4, NUM_ROWS, LENGTH), StageSeconds())
+    batches = WindowBatches(at_once(model), (4, NUM_ROWS, LENGTH), 1, Flow())
     list(batches.called(iter([molecule_of([1, 2, 3]), molecule_of([4, 5])])))
     assert model.batches == [[1, 2, 3, 4], [5, 0, 0, 0]]
 
@@ -174,16 +186,43 @@ def test_molecules_leave_as_soon_as_their_batch_is_done():
             taken.append(values)
             yield molecule_of(values)
 
-    batches = WindowBatches(EchoModel(), (2, NUM_ROWS, LENGTH), StageSeconds())
+    batches = WindowBatches(at_once(EchoModel()), (2, NUM_ROWS, LENGTH), 1, Flow())
     called = batches.called(molecules())
     next(called)
     assert taken == [[1, 2]]
 
 
+@pytest.mark.parametrize("num_ahead", [1, 3])
+def test_batches_that_end_in_another_order_change_nothing(num_ahead):
+    """Each batch waits for the one after it, as far as so many may be on their way at once."""
+    ended = [threading.Event() for _ in range(6)]
+    order = []
+
+    def slow(rows, number):
+        if number % 2 == 0 and number + 1 < len(ended) and num_ahead > 1:
+            ended[number + 1].wait(timeout=30)
+        order.append(number)
+        ended[number].set()
+        return model(rows)
+
+    model, flow = EchoModel(), Flow()
+    with ThreadPoolExecutor(3) as threads:
+        numbers = iter(range(6))
+        submit = lambda rows: threads.submit(slow, rows, next(numbers))  # noqa: E731
+        batches = WindowBatches(submit, (2, NUM_ROWS, LENGTH), num_ahead, flow)
+        windows = [[1, 2, 3], [], [4], [5, 6, 7, 8, 9, 10, 11], [], [12]]
+        called = list(in_time(lambda: list(batches.called(molecule_of(values) for values in windows))))
+    assert [calls.codes[:, 0].tolist() for _, calls in called] == windows
+    assert all((calls.error_prob == calls.codes.astype(np.float32) / 100).all() for _, calls in called)
+    assert sorted(order) == list(range(6))
+    assert (order == list(range(6))) == (num_ahead == 1)
+    assert flow.queues.batches_at_devices.most <= num_ahead
+
+
 def test_voted_molecules_pass_the_model_by():
     calls = Calls(np.ones((1, LENGTH), np.uint8), np.zeros((1, LENGTH), np.float32))
     molecule = dataclasses.replace(as_molecule(), calls=calls)
-    batches = WindowBatches(exit_worker, (1, NUM_ROWS, LENGTH), StageSeconds())
+    batches = WindowBatches(exit_worker, (1, NUM_ROWS, LENGTH), 1, Flow())
     assert [found is calls for _, found in batches.called(iter([molecule]))] == [True]
 
 
@@ -197,7 +236,7 @@ def test_molecules_without_windows_do_not_pile_up_behind_one_that_waits():
             most = max(most, len(batches._pending))
             yield molecule_of([])
 
-    batches = WindowBatches(EchoModel(), (64, NUM_ROWS, LENGTH), StageSeconds())
+    batches = WindowBatches(at_once(EchoModel()), (64, NUM_ROWS, LENGTH), 1, Flow())
     assert len(list(batches.called(molecules()))) == 2001
     assert most <= 300
 
@@ -206,10 +245,10 @@ def test_an_error_of_the_model_is_that_error_and_stops_the_reader(raw_molecules,
     def fail(rows):
         raise StrangeError("in the model")
 
-    batches = WindowBatches(fail, (2, 85, 100), StageSeconds())
+    batches = WindowBatches(at_once(fail), (2, 85, 100), 1, Flow())
 
     def run():
-        prepared = prepared_molecules(iter(raw_molecules), prepare, 0, 2, StageSeconds())
+        prepared = prepared_molecules(iter(raw_molecules), prepare, 0, 2, Flow())
         try:
             list(batches.called(prepared))
         finally:

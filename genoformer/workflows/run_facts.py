@@ -1,0 +1,48 @@
+"""How a run went, for its summary: time by stage, use of the devices, and which stage held up the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from genoformer.workflows.device_pool import DevicePool
+from genoformer.workflows.pipeline import Flow, StageSeconds
+from genoformer.workflows.predictor import Predictor
+
+
+def run_facts(predictor: Predictor, pool: DevicePool | None, flow: Flow, total: float) -> dict[str, Any]:
+    """What a summary says about the machine's part of a run.
+
+    Args:
+        total: seconds from the start of the command to the end of its last record.
+    """
+    seconds, use = flow.seconds, pool.use if pool else []
+    seconds.model = sum(device.busy_seconds for device in use)
+    return {
+        "model": predictor.name,
+        "devices": [
+            {
+                "device": device.device,
+                "batches": device.batches,
+                "busy_seconds": round(device.busy_seconds, 3),
+                "busy": round(device.busy_seconds / seconds.streaming, 3),
+            }
+            for device in use
+        ],
+        "pileup_processes": predictor.num_workers,
+        "batch_size": predictor.batch_size,
+        "seconds": {name: round(value, 3) for name, value in vars(seconds).items()} | {"total": round(total, 3)},
+        "queues": flow.queues.summary(),
+        "bottleneck": bottleneck(seconds, predictor.num_workers),
+    }
+
+
+def bottleneck(seconds: StageSeconds, num_workers: int) -> str:
+    """The stage that the others waited for most: read, pileup, packing, model or write."""
+    before = "read" if seconds.read > seconds.pileup / max(1, num_workers) else "pileup"
+    waiting = {
+        before: seconds.waiting_for_windows,
+        "model": seconds.waiting_for_model,
+        "write": seconds.waiting_for_writer,
+    }
+    waiting["packing"] = seconds.streaming - sum(waiting.values())
+    return max(waiting, key=lambda stage: waiting[stage])
