@@ -21,6 +21,7 @@ import typer
 from typer.core import TyperGroup
 
 from genoformer import __version__
+from genoformer.cli.check import CHECK_HELP, check
 from genoformer.cli.consensus import app as consensus_app
 from genoformer.cli.expression import app as expression_app
 from genoformer.cli.model import app as model_app
@@ -77,6 +78,7 @@ app = typer.Typer(
 app.add_typer(consensus_app, name="consensus")
 app.add_typer(expression_app, name="expression")
 app.add_typer(model_app, name="model")
+app.command(help=CHECK_HELP)(check)
 
 
 def _print_version(wanted: bool) -> None:

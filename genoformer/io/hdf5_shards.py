@@ -32,6 +32,19 @@ def deflate(values: np.ndarray, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> byte
     return deflater.compress(np.ascontiguousarray(values).data) + deflater.flush()
 
 
+def shard_kind(path: str | Path) -> str:
+    """What an HDF5 file holds: "consensus" or "expression" examples, "predictions", or what else it says.
+
+    Raises:
+        DataError: no whole HDF5 file.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs.get("kind", _UNMARKED_KIND))
+    except OSError as error:
+        raise DataError(f"{path}: is not a whole HDF5 file ({error}); make it again") from None
+
+
 class ShardWriter:
     """Writes a shard under a temporary name; `finish` gives it its own.
 

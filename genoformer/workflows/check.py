@@ -1,0 +1,200 @@
+"""`genoformer check`: whether files that genoformer wrote are whole, by reading them."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from genoformer.errors import DataError, OutputError
+from genoformer.genome.interval import Interval
+from genoformer.io.bigwig import BigWig
+from genoformer.io.calibration_file import read_calibration
+from genoformer.io.examples import ExampleShard
+from genoformer.io.expression_examples import ExpressionShard
+from genoformer.io.hdf5_shards import shard_kind
+from genoformer.io.predictions import PredictionFile
+from genoformer.io.reads import partial_path, read_json, read_sequences
+from genoformer.io.vcf import read_vcf
+from genoformer.workflows.output import summary_path
+
+_SUMMARY, _JOURNAL, _PARTIAL = ".summary.json", ".journal.json", ".partial"
+_EXAMPLES_AT_ONCE = 64
+_BASES_AT_ONCE = 1 << 20
+_END_BYTES = 64
+
+
+def check_file(path: Path) -> str:
+    """What a whole file holds, in a few words.
+
+    Raises:
+        DataError: it is not there, unfinished, damaged, other than its summary says, or of a kind that is not ours.
+    """
+    for suffixes, check in _CHECKS:
+        if path.name.endswith(suffixes):
+            if not path.is_file():
+                raise DataError(f"{path}: is not there")
+            if partial_path(path).exists():
+                raise OutputError(f"{partial_path(path)}: a later run of this output is not finished; use --resume")
+            found = check(path)
+            _check_size(path)
+            return found
+    known = ", ".join(suffix for suffixes, _ in _CHECKS for suffix in suffixes)
+    raise DataError(f"{path}: is no output of genoformer by its name; expected one that ends in {known}")
+
+
+def files_to_check(path: Path) -> list[Path]:
+    """A file itself; of a folder, all that have names of ours, also in folders below."""
+    if not path.is_dir():
+        return [path]
+    suffixes = tuple(suffix for known, _ in _CHECKS for suffix in known)
+    return sorted(file for file in path.rglob("*") if file.name.endswith(suffixes) and file.is_file())
+
+
+def _check_size(path: Path) -> None:
+    summary = summary_path(path)
+    if not summary.exists():
+        return
+    expected, size = read_json(summary).get("output_bytes"), path.stat().st_size
+    if expected not in (None, size):
+        raise OutputError(f"{path}: has {size} bytes, its summary says {expected}; run it again")
+
+
+def _check_reads(path: Path) -> str:
+    num_reads = num_bases = 0
+    for read in read_sequences(path):
+        num_reads, num_bases = num_reads + 1, num_bases + len(read.sequence)
+    summary = summary_path(path)
+    expected = read_json(summary).get("counts", {}).get("written", num_reads) if summary.exists() else num_reads
+    if expected != num_reads:
+        raise OutputError(f"{path}: has {num_reads} reads, its summary says {expected}; run it again")
+    return f"{num_reads:,} reads, {num_bases:,} bases"
+
+
+def _check_summary(path: Path) -> str:
+    summary = read_json(path)
+    outputs = [path.parent / name for name in summary.get("files", [])] or [Path(str(path).removesuffix(_SUMMARY))]
+    for output in outputs:
+        if not output.is_file():
+            raise OutputError(f"{path}: speaks of {output}, which is not there; run it again")
+        _check_size(output)
+    version = summary.get("identity", {}).get("version", "unknown")
+    return f"summary of a run by genoformer {version}"
+
+
+def _check_unfinished(path: Path) -> str:
+    raise OutputError(f"{path}: is of a run that is not finished; repeat its command with --resume")
+
+
+def _check_hdf5(path: Path) -> str:
+    return _HDF5_CHECKS.get(shard_kind(path), _check_unknown_hdf5)(path)
+
+
+def _check_unknown_hdf5(path: Path) -> str:
+    raise DataError(f"{path}: holds '{shard_kind(path)}', which this genoformer does not know")
+
+
+def _check_consensus_examples(path: Path) -> str:
+    with ExampleShard(path) as shard:
+        for start in range(0, len(shard), _EXAMPLES_AT_ONCE):
+            shard.read(slice(start, start + _EXAMPLES_AT_ONCE))
+        return f"{len(shard):,} windows of the split {shard.split}"
+
+
+def _check_expression_examples(path: Path) -> str:
+    with ExpressionShard(path) as shard:
+        for index in range(len(shard)):
+            shard.read(index)
+        return f"{len(shard):,} examples"
+
+
+def _check_predictions(path: Path) -> str:
+    with PredictionFile(path) as file:
+        num_tracks = len(file.layout.tracks)
+        for row in range(num_tracks):
+            for start in range(0, file.num_bins, _BASES_AT_ONCE):
+                file.values(row, start, min(start + _BASES_AT_ONCE, file.num_bins))
+        return f"{num_tracks:,} tracks of {file.num_bins:,} bins"
+
+
+def _check_bigwig(path: Path) -> str:
+    with BigWig(path) as file:
+        for chrom, length in file.lengths.items():
+            for start in range(0, length, _BASES_AT_ONCE):
+                file.values(Interval(chrom, start, min(start + _BASES_AT_ONCE, length)))
+        return f"a track on {len(file.lengths):,} contigs"
+
+
+def _check_model(path: Path) -> str:
+    from genoformer.models.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    return f"a {checkpoint.kind} model of {checkpoint.num_parameters:,} parameters"
+
+
+def _check_training_state(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read ({error}); training goes on from an earlier checkpoint") from None
+    if damaged is not None:
+        raise DataError(f"{path}: is damaged ({damaged}); remove it to go on from the one before")
+    return "a checkpoint of training"
+
+
+def _check_vcf(path: Path) -> str:
+    return f"{sum(1 for _ in read_vcf(path)):,} records"
+
+
+def _check_table(path: Path) -> str:
+    """Rows have the columns of the first line, but for comments, and the last one ends."""
+    num_rows, num_columns, line = -1, 0, ""
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            for num_rows, line in enumerate(file):
+                found = line.count("\t") + 1
+                num_columns = num_columns or found
+                if found != num_columns and not line.startswith("#"):
+                    raise DataError(f"{path} line {num_rows + 1}: has {found} columns; expected {num_columns}")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text ({error.reason}); make it again") from None
+    if not line.endswith("\n"):
+        raise DataError(f"{path}: ends within a line or is empty, so it is cut off; make it again")
+    return f"{num_rows:,} rows"
+
+
+def _check_json(path: Path) -> str:
+    if read_json(path).get("format") == "genoformer calibration":
+        read_calibration(path)
+        return "a calibration"
+    return "a JSON object"
+
+
+def _check_page(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _END_BYTES))
+        if not file.read().rstrip().endswith(b"</html>"):
+            raise DataError(f"{path}: does not end as a page does, so it is cut off; make it again")
+    return "a page"
+
+
+_HDF5_CHECKS: dict[str, Callable[[Path], str]] = {
+    "consensus": _check_consensus_examples,
+    "expression": _check_expression_examples,
+    "predictions": _check_predictions,
+}
+_CHECKS: tuple[tuple[tuple[str, ...], Callable[[Path], str]], ...] = (
+    ((_PARTIAL, _JOURNAL), _check_unfinished),
+    ((_SUMMARY,), _check_summary),
+    ((".bam", ".fastq", ".fq", ".fastq.gz", ".fq.gz"), _check_reads),
+    ((".h5", ".hdf5"), _check_hdf5),
+    ((".bw", ".bigwig"), _check_bigwig),
+    ((".safetensors",), _check_model),
+    ((".pt",), _check_training_state),
+    ((".vcf", ".vcf.gz"), _check_vcf),
+    ((".tsv",), _check_table),
+    ((".json",), _check_json),
+    ((".html",), _check_page),
+)

@@ -1,0 +1,144 @@
+import gzip
+import json
+import shutil
+
+import pytest
+
+from genoformer.config import ConsensusConfig
+from genoformer.errors import DataError
+from genoformer.io.reads import partial_path
+from genoformer.workflows.check import check_file, files_to_check
+from genoformer.workflows.output import journal_path, summary_path
+from tests.correct_inputs import run_correct, save_tiny_model, simulate_molecules, write_inputs
+from tests.training.consensus_shards import TINY, write_shards
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """Reads of a run in each format, its report, a model and examples; read only."""
+    folder = tmp_path_factory.mktemp("outputs")
+    inputs = write_inputs(tmp_path_factory.mktemp("inputs"), simulate_molecules(12))
+    for kind in ("bam", "fastq.gz", "fastq"):
+        run_correct(inputs, folder / f"reads.{kind}", report=str(folder / f"{kind}.tsv"))
+    save_tiny_model(folder)
+    write_shards(folder / "windows", ConsensusConfig(**TINY))
+    return folder
+
+
+@pytest.fixture
+def copy(outputs, tmp_path):
+    """The outputs again, to be damaged."""
+    return shutil.copytree(outputs, tmp_path / "copy")
+
+
+def error_of(path):
+    with pytest.raises(DataError) as error:
+        check_file(path)
+    assert str(error.value).isprintable()
+    return str(error.value)
+
+
+def test_whole_files_are_whole(outputs):
+    files = files_to_check(outputs)
+    assert {file.name for file in files} >= {
+        "reads.bam", "reads.bam.summary.json", "reads.fastq.gz", "reads.fastq", "bam.tsv", "tiny_1.safetensors",
+    }  # fmt: skip
+    found = {file.name: check_file(file) for file in files}
+    num_bases = sum(len(molecule.ccs.sequence) for molecule in simulate_molecules(12))
+    reads, bases = found["reads.bam"].split(" reads, ")
+    assert reads == "12"
+    assert abs(int(bases.removesuffix(" bases").replace(",", "")) - num_bases) < 0.05 * num_bases
+    assert found["bam.tsv"] == "12 rows"
+    assert found["tiny_1.safetensors"].startswith("a consensus model of ")
+    assert any(text.endswith("windows of the split train") for text in found.values())
+
+
+@pytest.mark.parametrize("name", ["reads.bam", "reads.fastq.gz", "reads.fastq", "tiny_1.safetensors", "bam.tsv"])
+def test_a_file_cut_anywhere_is_named(copy, name):
+    path = copy / name
+    content = path.read_bytes()
+    for size in (0, 1, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:size])
+        assert str(path) in error_of(path)
+
+
+def test_examples_that_are_cut_or_damaged(copy):
+    path = next((copy / "windows").glob("*.h5"))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert "is not a whole HDF5 file" in error_of(path)
+
+
+@pytest.mark.parametrize("name", ["reads.bam", "reads.fastq.gz"])
+def test_a_flipped_bit_in_the_middle(copy, name):
+    path = copy / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    error_of(path)
+
+
+def test_reads_that_are_whole_but_others_than_the_summary_says(copy):
+    path = copy / "reads.fastq"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-4]))
+    assert "has 11 reads, its summary says 12; run it again" in error_of(path)
+    path.write_text("".join(lines).replace("A", "AA", 1).replace("!", "!!", 1))
+    assert "its summary says" in error_of(path) or "FASTQ" in error_of(path)
+
+
+def test_a_file_without_a_summary_is_read_all_the_same(copy):
+    summary_path(copy / "reads.bam").unlink()
+    assert check_file(copy / "reads.bam").startswith("12 reads")
+
+
+def test_a_summary_whose_output_is_gone_or_changed(copy):
+    (copy / "reads.bam").unlink()
+    assert "speaks of" in error_of(summary_path(copy / "reads.bam"))
+    (copy / "reads.fastq.gz").write_bytes(gzip.compress(b""))
+    assert "its summary says" in error_of(summary_path(copy / "reads.fastq.gz"))
+
+
+def test_what_is_unfinished(copy):
+    path = copy / "reads.bam"
+    partial_path(path).touch()
+    assert "a later run of this output is not finished; use --resume" in error_of(path)
+    assert "is of a run that is not finished" in error_of(partial_path(path))
+    journal_path(path).write_text("{}")
+    assert "is of a run that is not finished" in error_of(journal_path(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("odd.tsv", b"a\tb\n1\n", "odd.tsv line 2: has 1 columns; expected 2"),
+        ("cut.tsv", b"a\tb\n1\t2", "cut.tsv: ends within a line or is empty"),
+        ("bytes.tsv", b"a\xff\n", "bytes.tsv: is no text"),
+        ("cut.json", b'{"a": 1', "cut.json: cannot be read as JSON"),
+        ("cut.html", b"<!DOCTYPE html>", "cut.html: does not end as a page does"),
+        ("step-000000001.pt", b"PK", "step-000000001.pt: cannot be read"),
+        ("text.bw", b"text", "text.bw: starts with b'text'"),
+        ("text.vcf", b"text\n", "text.vcf"),
+        ("reads.sam", b"", "reads.sam: is no output of genoformer by its name; expected one that ends in .partial, "),
+    ],
+)
+def test_other_files_that_are_not_whole(tmp_path, name, content, text):
+    (tmp_path / name).write_bytes(content)
+    assert text in error_of(tmp_path / name)
+
+
+def test_other_files_that_are_whole(tmp_path):
+    for name, content, found in (
+        ("rows.tsv", "#note\na\tb\n1\t2\n", None),
+        ("rows.tsv", "a\tb\n1\t2\n", "1 rows"),
+        ("any.json", json.dumps({"a": 1}), "a JSON object"),
+        ("page.html", "<html></html>\n", "a page"),
+        ("calls.vcf", "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n", "0 records"),
+    ):
+        (tmp_path / name).write_text(content)
+        if found is not None:
+            assert check_file(tmp_path / name) == found
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    assert error_of(tmp_path / "none.bam") == f"{tmp_path / 'none.bam'}: is not there"
