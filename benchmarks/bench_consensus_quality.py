@@ -10,6 +10,9 @@ and, where they lie beside the checkout, nine real molecules with truth: six wit
 that ships (`--skip-windows-above 0`) over those of the row, with a 95 % interval from resampled molecules. `q30_bases`
 are the bases of reads with at most one error in 1,000 columns. No read is dropped (`--min-quality 0`). `s_per_zmw` is
 of one thread, start of the process included for what is a process.
+
+`consensus_calibration.csv` holds predicted against empirical quality of the bases of the draft and of the model, where
+it is judged: qualities of at least 10 with at least 100 errors expected.
 """
 
 from __future__ import annotations
@@ -27,9 +30,12 @@ import numpy as np
 import pysam
 
 from benchmarks.record import CHECKOUT, RESULTS, print_table, write_rows
+from genoformer.genome.calibration import NUM_QUALITIES, SOURCES, QualityCounts
+from genoformer.genome.quality import error_prob, phred
 from genoformer.genome.read_errors import ERROR_KINDS, ErrorCounts
 from genoformer.io.fasta import write_fasta
 from genoformer.io.partial_order import partial_order_consensus, partial_order_version
+from genoformer.workflows.assess_totals import JUDGED_ERRORS, JUDGED_PHRED
 from genoformer.workflows.correct import correct
 from genoformer.workflows.correct_options import DEFAULT_MODEL, VOTE, CorrectOptions
 from genoformer.workflows.score_reads import Placement, Truth
@@ -59,6 +65,7 @@ class Result:
 
     errors: dict[Molecule, ErrorCounts]
     lengths: dict[Molecule, int]
+    qualities: QualityCounts
     seconds: float
 
 
@@ -134,13 +141,15 @@ def abpoa(case: Case, folder: Path) -> Path:
 
 def score(reads: Path, truth: Truth, seconds: float) -> Result:
     """Errors of reads against their truth."""
-    errors, lengths = {}, {}
+    errors, lengths, qualities = {}, {}, QualityCounts.zero()
     for one in truth.score(str(reads), threads=1):
         if one.placement is not Placement.ALIGNED:
             continue  # a molecule without truth
         molecule = b"/".join(one.name.encode().split(b"/")[:2])
         errors[molecule], lengths[molecule] = one.errors, one.length
-    return Result(errors, lengths, seconds)
+        if one.qualities is not None:
+            qualities += one.qualities.counts
+    return Result(errors, lengths, qualities, seconds)
 
 
 def run_all(case: Case, contenders: dict[str, Callable[[Case, Path], Path]]) -> dict[str, Result]:
@@ -186,6 +195,31 @@ def rows_of(
     return rows
 
 
+def calibration_rows(case: str, reads: str, counts: QualityCounts) -> list[dict[str, object]]:
+    """A row for each source and predicted quality where calibration is judged."""
+    expected = counts.bases * error_prob(np.arange(NUM_QUALITIES))  # [2, 94]
+    rows: list[dict[str, object]] = []
+    for source, quality in np.argwhere(expected >= JUDGED_ERRORS).tolist():
+        if quality < JUDGED_PHRED:
+            continue
+        bases, errors = int(counts.bases[source, quality]), int(counts.errors[source, quality])
+        empirical = float(phred(max(errors, 0.5) / bases))
+        rows.append(
+            {
+                "case": case,
+                "reads": reads,
+                "source": SOURCES[source],
+                "predicted_q": quality,
+                "bases": bases,
+                "expected_errors": round(expected[source, quality]),
+                "errors": errors,
+                "empirical_q": f"{empirical:.2f}",
+                "empirical_minus_predicted": f"{empirical - quality:.2f}",
+            }
+        )
+    return rows
+
+
 def ratio_interval(model: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """95 % interval of the ratio of sums of errors, molecules drawn with replacement; int64 [molecules] each."""
     drawn = np.random.default_rng(0).integers(0, len(model), (NUM_RESAMPLES, len(model)))
@@ -211,18 +245,27 @@ def main() -> None:
         model_45: corrected(options.model, 45),
     }
     rows: list[dict[str, object]] = []
+    calibration: list[dict[str, object]] = []
+    together = {name: QualityCounts.zero() for name in ("draft", model)}
     with tempfile.TemporaryDirectory() as temporary:
         data = options.data or Path(temporary)
         for least, most, seed in BINS:
             results = run_all(simulated(data / f"passes_{least}_{most}", (least, most), seed), contenders)
-            rows += rows_of(f"simulated, {least}-{most} passes", results, results["draft"].errors, model)
+            case = f"simulated, {least}-{most} passes"
+            rows += rows_of(case, results, results["draft"].errors, model)
+            for name in together:
+                calibration += calibration_rows(case, name, results[name].qualities)
+                together[name] += results[name].qualities
+        for name, counts in together.items():
+            calibration += calibration_rows("simulated, together", name, counts)
         if (REAL / "ccs.bam").is_file():
             results = run_all(real(Path(temporary)), contenders)
             rows += rows_of("real", results, real_drafts(), model)
             for one in sorted(set(results["draft"].errors) - real_drafts()):
                 rows += rows_of(f"real, one subread as draft, ZMW {one.decode().split('/')[1]}", results, [one], model)
-    print_table(rows)
-    write_rows(options.out, rows)
+    for path, found in ((options.out, rows), (options.out.with_name("consensus_calibration.csv"), calibration)):
+        print_table(found)
+        write_rows(path, found)
 
 
 def real_drafts() -> set[Molecule]:
