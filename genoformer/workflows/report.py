@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; color: #1a1a1a; }
-table { border-collapse: collapse; margin: 1rem 0; } caption { text-align: left; font-weight: 600; }
+h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2rem 0 .3rem; }
+p { color: #555; margin: .5rem 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; } tr:hover td { background: #f4f6f8; }
 th, td { padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
-th:first-child, td:first-child { text-align: left; } figure { display: inline-block; margin: .5rem; }
-figcaption { max-width: 28rem; color: #444; font-size: 13px; } img { max-width: 100%; }
+th { color: #555; border-bottom-color: #888; } th:first-child, td:first-child { text-align: left; padding-left: 0; }
+.headline { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.2rem 0; }
+.headline div { border-left: 3px solid #0b62a4; padding: 0 1.5rem 0 .8rem; color: #555; font-size: 13px; }
+.headline strong { display: block; font-size: 1.4rem; color: #1a1a1a; font-variant-numeric: tabular-nums; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1.5rem 2rem; }
+figure { margin: 0; } figcaption { color: #555; font-size: 13px; } img { width: 100%; }
 """
 _RC: dict[Any, Any] = {
     "svg.hashsalt": "genoformer",
@@ -58,11 +64,23 @@ def as_text(value: object) -> str:
     return html.escape(f"{value:,}" if isinstance(value, int | float) else str(value))
 
 
-def table(caption: str, header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A table as HTML."""
+def headline(figures: Iterable[tuple[str, str]]) -> str:
+    """The figures that a reader looks for first, large and side by side: each with what it is of."""
+    cells = "".join(f"<div><strong>{as_text(value)}</strong>{as_text(what)}</div>" for value, what in figures)
+    return f'<div class="headline">{cells}</div>'
+
+
+def table(title: str, header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table as HTML, under its title."""
     head = "".join(f"<th>{as_text(cell)}</th>" for cell in header)
     body = "\n".join("<tr>" + "".join(f"<td>{as_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><caption>{as_text(caption)}</caption>\n<tr>{head}</tr>\n{body}\n</table>"
+    return f"<h2>{as_text(title)}</h2>\n<table>\n<tr>{head}</tr>\n{body}\n</table>"
+
+
+def plots(title: str, *figures: str) -> str:
+    """What `figure` gave, as many side by side as there is room for, under a title."""
+    body = "\n".join(figures)
+    return f'<h2>{as_text(title)}</h2>\n<div class="plots">\n{body}\n</div>'
 
 
 def figure(draw: Callable[[Axes], None], caption: str) -> str:

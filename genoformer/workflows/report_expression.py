@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from genoformer.workflows.report import add_legend, as_text, figure, page, table
+from genoformer.workflows.report import add_legend, as_text, figure, page, plots, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,10 +30,13 @@ def expression_html(summary: dict[str, Any]) -> bytes:
         + "</ul>",
         _assay_table(summary, "mean"),
         _assay_table(summary, "median"),
-        *(figure(partial(_draw_histogram, summary=summary, name=name), f"Tracks by {name}.") for name in drawn),
-        figure(
-            lambda axes: _draw_against_mean(axes, summary),
-            "pearson_bins by the mean of a track's bins, a point a track.",
+        plots(
+            "Tracks",
+            *(figure(partial(_draw_histogram, summary=summary, name=name), f"Tracks by {name}.") for name in drawn),
+            figure(
+                lambda axes: _draw_against_mean(axes, summary),
+                "pearson_bins by the mean of a track's bins, a point a track.",
+            ),
         ),
         *_ranking(summary),
     ]

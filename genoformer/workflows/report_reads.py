@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from genoformer.genome.read_errors import ERROR_KINDS, MAX_RUN, NO_RUN
-from genoformer.workflows.report import add_legend, as_text, figure, page, table
+from genoformer.workflows.report import add_legend, as_text, figure, headline, page, plots, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +15,7 @@ DRAFT_COLOUR, CORRECTED_COLOUR, COPIED_COLOUR, CALIBRATED_COLOUR = "#7f7f7f", "#
 
 _SIDES = (("draft", DRAFT_COLOUR), ("corrected", CORRECTED_COLOUR))
 _BAR_WIDTH = 0.38
+_UNITS = (("Gb", 1e9), ("Mb", 1e6), ("kb", 1e3), ("bp", 1.0))
 _MIN_POINT_BASES = 100  # a point of fewer bases says little and is not drawn
 
 
@@ -28,26 +29,49 @@ def assessment_html(summary: dict[str, Any]) -> bytes:
     truth, version = summary["truth"]["description"], summary["version"]
     parts = [
         f"<p>{as_text(inputs)}<br>Truth: {as_text(truth)}<br>genoformer {version}</p>",
+        _headline(summary),
+        plots(
+            "Errors and yield",
+            figure(lambda axes: _draw_kinds(axes, summary), "Errors by kind, per 10,000 columns of the alignments."),
+            figure(
+                lambda axes: _draw_homopolymers(axes, summary),
+                f"Errors per 1,000 truth bases by the length of the homopolymer they stand in; {MAX_RUN}: that long or "
+                "longer.",
+            ),
+            figure(lambda axes: _draw_yield(axes, summary), f"{_yield_title(summary)}."),
+        ),
+        plots(
+            "What qualities say and what they are worth",
+            figure(
+                lambda axes: _draw_base_qualities(axes, summary),
+                f"Bases; points of at least {_MIN_POINT_BASES}. A base is wrong where it differs from the truth, is "
+                "one too many, or bases are missing before it.",
+            ),
+            figure(
+                lambda axes: _draw_read_qualities(axes, summary),
+                "Whole reads, by the Phred of their mean error probability; all errors of a bin pooled.",
+            ),
+        ),
         _figures_table(summary),
         _yield_table(summary),
-        figure(lambda axes: _draw_kinds(axes, summary), "Errors by kind, per 10,000 columns of the alignments."),
-        figure(
-            lambda axes: _draw_homopolymers(axes, summary),
-            f"Errors per truth base by the length of the homopolymer it stands in; {MAX_RUN}: that long or longer.",
-        ),
-        figure(lambda axes: _draw_yield(axes, summary), _yield_caption(summary)),
-        figure(
-            lambda axes: _draw_base_qualities(axes, summary),
-            f"What base qualities say and what they are worth; points of at least {_MIN_POINT_BASES} bases. A base is "
-            "wrong where it differs from the truth, is one too many, or bases are missing before it.",
-        ),
-        figure(
-            lambda axes: _draw_read_qualities(axes, summary),
-            "The same for whole reads, by the Phred of their mean error probability; all errors of a bin pooled.",
-        ),
         _deviation_table(summary),
     ]
     return page("Assessment of corrected reads", parts)
+
+
+def _headline(summary: dict[str, Any]) -> str:
+    draft, corrected, compared = summary["draft"], summary["corrected"], summary["compared"]
+    found = [(f"{draft['identity']:.5f} → {corrected['identity']:.5f}", "identity, draft and corrected")]
+    if compared["error_reduction"] is not None:
+        found.insert(0, (_change(compared["error_reduction"]), f"in the {compared['reads']:,} reads aligned in both"))
+    for name, of_name in summary["yield"].items():
+        if (percent := _percent(of_name["bases_over_draft"])) is not None:
+            found.append((percent, f"of the draft's yield at Q{name[1:]}, in bases"))
+    return headline(found)
+
+
+def _change(reduction: float) -> str:
+    return f"{100 * abs(reduction):.1f} % {'fewer' if reduction >= 0 else 'more'} errors"
 
 
 def _figures_table(summary: dict[str, Any]) -> str:
@@ -63,7 +87,7 @@ def _figures_table(summary: dict[str, Any]) -> str:
     rows.append(["reads of this file alone", compared["only_in_draft"], compared["only_in_corrected"]])
     rows.append(["errors of reads aligned in both", compared["draft_errors"], compared["corrected_errors"]])
     reduction = compared["error_reduction"]
-    change = "" if reduction is None else f"; {100 * reduction:.1f} % fewer errors in reads aligned in both"
+    change = "" if reduction is None else f"; {_change(reduction)} in reads aligned in both"
     better = f"{compared['reads_better']:,} reads better, {compared['reads_worse']:,} worse"
     return table(f"Reads against their truth: {better}{change}", ("", "draft", "corrected"), rows)
 
@@ -75,11 +99,11 @@ def _yield_table(summary: dict[str, Any]) -> str:
         for name, found in summary["yield"].items()
     ]  # fmt: skip
     header = ("empirical", "reads, draft", "reads, corrected", "bases, draft", "bases, corrected", "bases over draft")
-    return table(_yield_caption(summary), header, rows)
+    return table(_yield_title(summary), header, rows)
 
 
-def _yield_caption(summary: dict[str, Any]) -> str:
-    return f"Yield: reads of a predicted Phred of at least {summary['min_quality']:g}, by their identity."
+def _yield_title(summary: dict[str, Any]) -> str:
+    return f"Yield: reads of a predicted Phred of at least {summary['min_quality']:g}, by their identity"
 
 
 def _percent(part: float | None) -> str | None:
@@ -88,8 +112,8 @@ def _percent(part: float | None) -> str | None:
 
 def _deviation_table(summary: dict[str, Any]) -> str:
     rows = [[name, *found["largest_deviation"].values()] for name, found in summary["calibration"].items()]
-    caption = "Phreds between predicted and empirical in the worst bin from Q10 up with at least 100 errors expected"
-    return table(caption, ("bases", "predicted", "copied"), rows)
+    title = "Phreds between predicted and empirical in the worst bin from Q10 up with at least 100 errors expected"
+    return table(f"{title}; -: no such bin", ("bases", "predicted", "copied"), rows)
 
 
 def _draw_bars(axes: Axes, labels: list[str], heights: dict[str, list[float]], unit: str) -> None:
@@ -113,22 +137,28 @@ def _draw_kinds(axes: Axes, summary: dict[str, Any]) -> None:
 
 def _draw_yield(axes: Axes, summary: dict[str, Any]) -> None:
     found = summary["yield"]
-    heights = {side: [found[name][f"{side}_bases"] / 1e6 for name in found] for side, _ in _SIDES}
-    _draw_bars(axes, [f"Q{name[1:]}" for name in found], heights, "Mb")
+    most = max(of_name[f"{side}_bases"] for of_name in found.values() for side, _ in _SIDES)
+    unit, unit_bp = next((unit for unit in _UNITS if most >= unit[1]), _UNITS[-1])
+    heights = {side: [found[name][f"{side}_bases"] / unit_bp for name in found] for side, _ in _SIDES}
+    _draw_bars(axes, [f"Q{name[1:]}" for name in found], heights, unit)
 
 
 def _draw_homopolymers(axes: Axes, summary: dict[str, Any]) -> None:
     """Rates on a logarithmic scale; a length without errors, or that the truth lacks, has no point."""
+    from matplotlib.ticker import LogFormatter
+
     for side, colour in _SIDES:
         rows = [row for row in summary[side]["homopolymers"] if row["run"] != NO_RUN]
         errors = [sum(row[kind] for kind in ERROR_KINDS) for row in rows]
-        points = [(row["run"], num / row["truth_bases"]) for row, num in zip(rows, errors, strict=True) if num]
+        points = [(row["run"], 1000 * num / row["truth_bases"]) for row, num in zip(rows, errors, strict=True) if num]
         if points:
             axes.plot(*zip(*points, strict=True), "o-", color=colour, label=side, markersize=4)
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(LogFormatter())
+            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     axes.set_xticks(range(1, MAX_RUN + 1))
     axes.set_xlabel("homopolymer length")
-    axes.set_ylabel("errors / truth base")
+    axes.set_ylabel("errors / 1,000 truth bases")
     add_legend(axes)
 
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from genoformer.errors import UsageError
-from genoformer.workflows.report import as_text, check_can_draw, figure, page, table
+from genoformer.workflows.report import as_text, check_can_draw, figure, headline, page, plots, table
 
 pytest.importorskip("matplotlib")
 
@@ -14,6 +14,14 @@ def test_values_are_text_and_not_markup():
     assert [as_text(value) for value in ("<b>&", 12345, 1234.5, None)] == ["&lt;b&gt;&amp;", "12,345", "1,234.5", "-"]
     assert "<td>&lt;b&gt;</td>" in table("a < b", ["x"], [["<b>"]])
     assert page("<t>", ["<p>kept</p>"]).count(b"&lt;t&gt;") == 2
+
+
+def test_titles_and_headlines_are_text():
+    assert "<h2>a &lt; b</h2>" in table("a < b", ["x"], [])
+    assert plots("a < b", "<figure>one</figure>") == (
+        '<h2>a &lt; b</h2>\n<div class="plots">\n<figure>one</figure>\n</div>'
+    )
+    assert headline([("<1 %", "of it")]) == '<div class="headline"><div><strong>&lt;1 %</strong>of it</div></div>'
 
 
 def test_a_plot_has_the_same_bytes_each_time():

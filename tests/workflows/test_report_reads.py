@@ -63,6 +63,10 @@ def plots(page):
     return [base64.b64decode(data) for data in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page)]
 
 
+def drawn_words(summary):
+    return [" ".join(ET.fromstring(drawing).itertext()) for drawing in plots(assessment_html(summary).decode())]
+
+
 def test_one_file_with_figures_and_plots(summary):
     page = assessment_html(summary).decode()
     assert re.findall(r"<td>98,765</td>|<td>150\.0 %</td>", page) == ["<td>98,765</td>", "<td>150.0 %</td>"]
@@ -76,6 +80,23 @@ def test_one_file_with_figures_and_plots(summary):
     assert "homopolymer length" in words[1]
     assert "copied from the draft" in words[3]
     assert "calibrated" not in words[3]
+
+
+def test_the_headline_says_whether_it_is_better(summary):
+    shown = "<strong>{}</strong>in the 5 reads aligned in both"
+    assert shown.format("75.0 % fewer errors") in assessment_html(summary).decode()
+    summary["compared"]["error_reduction"] = -0.125
+    page = assessment_html(summary).decode()
+    assert shown.format("12.5 % more errors") in page
+    assert "<strong>150.0 %</strong>of the draft&#x27;s yield at Q20, in bases" in page
+    summary["compared"]["error_reduction"] = None
+    assert "reads aligned in both</div>" not in assessment_html(summary).decode()
+
+
+def test_yield_is_drawn_in_a_unit_of_its_size(summary):
+    assert "bp" in drawn_words(summary)[2].split()
+    summary["yield"]["q20"]["corrected_bases"] = 2_500_000
+    assert "Mb" in drawn_words(summary)[2].split()
 
 
 def test_file_names_are_text(summary):
