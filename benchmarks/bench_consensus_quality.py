@@ -234,6 +234,7 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--data", type=Path, help="folder that keeps the simulated molecules; default: a temporary one")
     parser.add_argument("--out", type=Path, default=RESULTS / "consensus_quality.csv")
+    parser.add_argument("--only-model", action="store_true", help="the draft and the model, without the others")
     options = parser.parse_args()
     model, model_45 = (f"{Path(options.model).stem} {skip}" for skip in ("all", "skip 45"))
     contenders: dict[str, Callable[[Case, Path], Path]] = {
@@ -244,6 +245,8 @@ def main() -> None:
         model: corrected(options.model, 0),
         model_45: corrected(options.model, 45),
     }
+    if options.only_model:
+        contenders = {name: contenders[name] for name in ("draft", model)}
     rows: list[dict[str, object]] = []
     calibration: list[dict[str, object]] = []
     together = {name: QualityCounts.zero() for name in ("draft", model)}
