@@ -19,6 +19,7 @@ FRONT = "genoformer"
 RANKS = {"genome": 1, "io": 2, "nn": 2, "datasets": 3, "models": 3, "training": 4, "workflows": 4, "cli": 5}
 KERNELS = "genoformer_kernels"
 NOWHERE: tuple[str, ...] = ()
+REPORTS = "_expression", "_logos", "_reads", "_tracks"
 
 # What may import a third-party package: modules, or packages with all in them.
 CONFINED = {
@@ -34,8 +35,9 @@ CONFINED = {
     "safetensors": ("genoformer.models.checkpoint",),
     "triton": (KERNELS,),
     "typer": ("genoformer.cli",),
-    "logomaker": ("genoformer.workflows",),
-    "matplotlib": tuple(f"genoformer.workflows.report{what}" for what in ("", "_expression", "_reads", "_tracks")),
+    "logomaker": ("genoformer.workflows.report_logos",),
+    "matplotlib": tuple(f"genoformer.workflows.report{what}" for what in ("", *REPORTS)),
+    "pandas": ("genoformer.workflows.report_logos",),
     "torch": (KERNELS, *(f"genoformer.{package}" for package in RANKS if package != "genome")),
     "hydra": NOWHERE,
     "pickle": NOWHERE,

@@ -27,6 +27,10 @@ PREDICT_HELP = (
 )
 JOIN_HELP = "Put the .h5 shards of 'predict' together, as one .h5 file or as a bigWig for each track."
 
+GenomeFile = Annotated[Path, typer.Argument(help="FASTA file, plain or bgzip; its index is made if missing.")]
+Model = Annotated[str, typer.Option("-m", "--model", help="A .safetensors file, or the name of a model that ships.")]
+Species = Annotated[str | None, typer.Option(help="Head of the model. Default: its only one.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cuda where there is one, else cpu.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for bigWigs, or a .h5 file.")]
 Threads = Annotated[
     int | None,
@@ -36,14 +40,12 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and er
 
 
 def predict(
-    genome: Annotated[Path, typer.Argument(help="FASTA file, plain or bgzip; its index is made if missing.")],
+    genome: GenomeFile,
     regions: Annotated[str, typer.Argument(help="BED file, in any order, or a region: chr8:11,500,000-11,600,000.")],
     *,
     output: Output,
-    model: Annotated[
-        str, typer.Option("-m", "--model", help="A .safetensors file, or the name of a model that ships.")
-    ],
-    species: Annotated[str | None, typer.Option(help="Head of the model. Default: its only one.")] = None,
+    model: Model,
+    species: Species = None,
     tracks: Annotated[
         list[str] | None,
         typer.Option(
@@ -64,9 +66,7 @@ def predict(
     batch_size: Annotated[
         int, typer.Option(help="Windows that a GPU takes at once; a CPU takes one after the other.", min=1)
     ] = 4,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cuda where there is one, else cpu.")
-    ] = None,
+    device: Device = None,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Arithmetic of the model.")] = "fp32",
     threads: Threads = None,
     shard: Annotated[

@@ -60,4 +60,9 @@ def track_stem(track: Track, index: int, num_tracks: int) -> str:
     """
     number = f"{index:0{len(str(num_tracks - 1))}d}"
     words = [number, *(name for name in _names(track) if name and name != str(index))]
+    return safe_stem(words)
+
+
+def safe_stem(words: Sequence[str]) -> str:
+    """Words joined into a file name, without its ending, of letters, digits and `_+-`."""
     return "_".join(_UNSAFE.sub("_", word).strip("_") for word in words)[:_MAX_STEM].rstrip("_")

@@ -242,8 +242,17 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes a whole file atomically.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     file = PartialFile(path)
-    file.raw.write(text.encode())
+    file.raw.write(content)
     file.finish()
 
 

@@ -88,7 +88,7 @@ class ExpressionTransformer(nn.Module):
             species: the heads to compute; None: all.
             target_bins: in the middle of the sequence that are predicted; None: the config's.
         Returns:
-            of each species [B, target_bins, T], float32, at least 0.
+            of each species [B, target_bins, T], in the dtype of the weights (float32), at least 0.
         Raises:
             UsageError: a sequence of another shape, or a species that the model does not have.
         """
@@ -135,7 +135,7 @@ class ExpressionTransformer(nn.Module):
             raise UsageError(f"the sequence has {bins.shape[1]} bins; expected at least {target_bins}")
         kept = centre(bins, target_bins)
         positions = self._positions_of(bins)
-        x = bins.float()  # under autocast, the residual stream stays float32
+        x = bins.to(self.positions.dtype)  # under autocast, the residual stream stays float32
         for layer in self.layers[:-1]:
             x = layer(x, positions)
         # The last layer is not needed where the crop follows.
@@ -143,7 +143,7 @@ class ExpressionTransformer(nn.Module):
         return gelu(F.dropout(self.pointwise(x), self.config.pointwise_dropout, self.training))
 
     def predict(self, mixed: Tensor, species: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """The heads' outputs; mixed [B, N, pointwise_width], result of each species [B, N, T], float32.
+        """The heads' outputs; mixed [B, N, pointwise_width], result of each species [B, N, T], in the weights' dtype.
 
         Raises:
             UsageError: a species that the model does not have.
@@ -154,7 +154,7 @@ class ExpressionTransformer(nn.Module):
                 raise UsageError(f"species is '{name}'; the model has {', '.join(self.heads)}")
         is_meta = mixed.device.type == "meta"  # where there is no autocast
         with contextlib.nullcontext() if is_meta else torch.autocast(mixed.device.type, enabled=False):
-            return {name: F.softplus(self.heads[name](mixed.float())) for name in wanted}
+            return {name: F.softplus(self.heads[name](mixed.to(self.positions.dtype))) for name in wanted}
 
     def _check_sequence(self, sequence: Tensor) -> None:
         shape, bin_bp = tuple(sequence.shape), self.config.bin_bp

@@ -8,7 +8,6 @@ of that file at the end.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,14 +18,12 @@ import numpy as np
 import torch
 
 from genoformer import __version__
-from genoformer.errors import UsageError
 from genoformer.genome.track_choice import choose_tracks
 from genoformer.io.genome_fasta import Genome
 from genoformer.io.predictions import Layout
-from genoformer.io.reads import partial_path
 from genoformer.models.checkpoint import model_hash
 from genoformer.models.expression import ExpressionTransformer
-from genoformer.workflows.model_choice import find_model
+from genoformer.workflows.model_choice import choose_species, find_model
 from genoformer.workflows.output import file_identity
 from genoformer.workflows.predict_options import PredictOptions
 from genoformer.workflows.prediction_plan import (
@@ -38,8 +35,8 @@ from genoformer.workflows.prediction_plan import (
     tiles_of,
     windows_of,
 )
-from genoformer.workflows.prediction_store import PredictionStore, finished_summary, is_hdf5, store_path, summary_of
-from genoformer.workflows.prediction_tracks import check_folder, track_files, write_tracks
+from genoformer.workflows.prediction_run import run_predictions
+from genoformer.workflows.prediction_store import PredictionStore
 from genoformer.workflows.shard_files import shard_suffix
 from genoformer.workflows.track_predictor import TrackPredictor, load_track_model
 
@@ -90,42 +87,20 @@ def predict(options: PredictOptions, on_progress: OnProgress | None = None) -> d
     path = find_model(options.model, "or the name of a model that ships")
     model = load_track_model(path, options.device, options.threads)
     device = model.positions.device
-    species = _species(options.species, model)
+    species = choose_species(options.species, list(model.config.heads))
     with Genome(options.genome) as genome:
         layout, windows = _plan(options, model, species, path, genome)
-        files = [] if is_hdf5(options.output) else track_files(layout)
-        if files:
-            check_folder(options.output, files)
-        if options.resume and (done := finished_summary(store_path(options.output), layout, files)) is not None:
-            return done
         predictor = TrackPredictor(model, species, model.tracks[species], device, options.precision, options.rc)
         averaged = _Averaged(predictor, options.shifts, list(layout.tracks))
-        store = PredictionStore(store_path(options.output), layout, resume=options.resume)
         batch_size = 1 if device.type == "cpu" else options.batch_size
-        try:
+
+        def fill(store: PredictionStore) -> None:
             _fill(store, windows, genome, averaged, batch_size, on_progress)
-            if files:
-                store.commit()
-                num_workers = (options.threads or len(os.sched_getaffinity(0))) - 1
-                write_tracks([partial_path(store.path)], options.output, files, num_workers)
-        except BaseException:
-            store.stop()
-            raise
-    run = {"model": path.name, "device": str(device), "windows": len(windows)}
-    run["seconds"] = round(time.perf_counter() - began, 3)
-    summary = summary_of(layout, files) | {"run": run}
-    store.finish(summary, keep=not files)
-    return summary
 
-
-def _species(wanted: str | None, model: ExpressionTransformer) -> str:
-    heads = list(model.config.heads)
-    if wanted is None and len(heads) == 1:
-        return heads[0]
-    if wanted not in heads:
-        found = "not given" if wanted is None else f"'{wanted}'"
-        raise UsageError(f"--species is {found}; the model has {', '.join(heads)}")
-    return wanted
+        run = {"model": path.name, "device": str(device), "windows": len(windows)}
+        return run_predictions(
+            options.output, layout, fill, run, began=began, threads=options.threads, resume=options.resume
+        )
 
 
 def _plan(
@@ -137,7 +112,7 @@ def _plan(
     regions, shared_bins = read_regions(options.regions, genome), options.shared_bins_of(config)
     stretches = [stretch_of(region, config) for region in regions]
     tiling = [tiles_of(stretch, config, shared_bins) for stretch in stretches]
-    own = shard_of(tiling, options.shard)
+    own = shard_of([len(tiles) for tiles in tiling], options.shard)
     device = model.positions.device.type
     identity = {
         "version": __version__,

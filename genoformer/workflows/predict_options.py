@@ -8,9 +8,7 @@ from typing import Literal
 
 from genoformer.config import ExpressionConfig
 from genoformer.errors import UsageError
-from genoformer.workflows.prediction_store import is_hdf5
-
-_BIGWIG_SUFFIXES = (".bw", ".bigwig")
+from genoformer.workflows.prediction_store import check_output
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,7 @@ class PredictOptions:
 
     def check(self) -> None:
         """Raises UsageError for options that cannot work, whatever the model."""
-        if self.output.suffix.lower() in _BIGWIG_SUFFIXES:
-            raise UsageError(f"--output is '{self.output}'; expected a folder for a bigWig a track, or a .h5 file")
-        if self.shard != (1, 1) and not is_hdf5(self.output):
-            raise UsageError("--shard needs a .h5 file as output: 'expression join' makes bigWigs of all shards")
+        check_output(self.output, self.shard)
         if self.batch_size < 1:
             raise UsageError(f"--batch-size is {self.batch_size}; expected at least 1")
         if len(set(self.shifts)) != len(self.shifts) or not self.shifts:

@@ -65,10 +65,14 @@ def stretch_of(region: Region, config: ExpressionConfig) -> Stretch:
     return Stretch(region.interval, region.name, region.interval.resized(num_bins * config.bin_bp))
 
 
-def shard_of(tiling: Sequence[Sequence[Tile]], shard: tuple[int, int]) -> slice:
-    """The stretches of shard (i, n): consecutive ones, about as many windows in each shard."""
+def shard_of(num_windows: Sequence[int], shard: tuple[int, int]) -> slice:
+    """The stretches of shard (i, n): consecutive ones, about as many windows in each shard.
+
+    Args:
+        num_windows: of each stretch.
+    """
     index, count = shard
-    before = np.cumsum([0, *map(len, tiling)])
+    before = np.cumsum([0, *num_windows])
     owner = before[:-1] * count // max(1, before[-1])
     first, last = np.searchsorted(owner, [index - 1, index])
     return slice(int(first), int(last))
@@ -79,16 +83,20 @@ def tiles_of(stretch: Stretch, config: ExpressionConfig, shared_bins: int) -> li
     return tiles(stretch.bins.length // config.bin_bp, config.target_bins, shared_bins)
 
 
+def window_of(chrom: str, first_base: int, config: ExpressionConfig) -> Interval:
+    """What the model reads for bins that begin at `first_base`."""
+    start = first_base - (config.window_bp // config.bin_bp - config.target_bins) // 2 * config.bin_bp  # as it crops
+    return Interval(chrom, start, start + config.window_bp)
+
+
 def windows_of(
     stretches: Sequence[Stretch], tiling: Sequence[Sequence[Tile]], config: ExpressionConfig
 ) -> list[Window]:
     """The windows of all stretches, one after the other."""
     first_bin, windows = 0, []
-    flank_bp = (config.window_bp // config.bin_bp - config.target_bins) // 2 * config.bin_bp  # as the model crops
     for stretch, own in zip(stretches, tiling, strict=True):
         for tile in own:
-            start = stretch.bins.start + tile.start * config.bin_bp - flank_bp
-            sequence = Interval(stretch.bins.chrom, start, start + config.window_bp)
+            sequence = window_of(stretch.bins.chrom, stretch.bins.start + tile.start * config.bin_bp, config)
             windows.append(Window(sequence, tile.low - tile.start, tile.high - tile.start, first_bin + tile.low))
         first_bin += own[-1].high
     return windows

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from genoformer.errors import OutputError
+from genoformer.errors import OutputError, UsageError
 from genoformer.io.predictions import FORMAT_VERSION, Layout, PredictionWriter
 from genoformer.io.reads import partial_path, read_json, write_json
 from genoformer.workflows.output import COMMIT_SECONDS, differing_keys, journal_path, summary_path
@@ -24,12 +24,21 @@ from genoformer.workflows.output import COMMIT_SECONDS, differing_keys, journal_
 logger = logging.getLogger(__name__)
 
 _HDF5_SUFFIXES = (".h5", ".hdf5")
+_BIGWIG_SUFFIXES = (".bw", ".bigwig")
 _STEM_IN_FOLDER = "predictions"
 
 
 def is_hdf5(output: Path) -> bool:
     """Whether an output is one HDF5 file, by its name; else it is a folder of bigWigs."""
     return output.suffix.lower() in _HDF5_SUFFIXES
+
+
+def check_output(output: Path, shard: tuple[int, int]) -> None:
+    """Raises UsageError for an output that cannot be, or not of a shard (i, n)."""
+    if output.suffix.lower() in _BIGWIG_SUFFIXES:
+        raise UsageError(f"--output is '{output}'; expected a folder for a bigWig a track, or a .h5 file")
+    if shard != (1, 1) and not is_hdf5(output):
+        raise UsageError("--shard needs a .h5 file as output: 'expression join' makes bigWigs of all shards")
 
 
 def store_path(output: Path) -> Path:
