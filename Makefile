@@ -4,6 +4,8 @@ VENV := .venv
 BUILD := build
 INSTALLED := $(VENV)/.installed
 NEWER_TRITON := $(BUILD)/triton-3.7.1
+TRACKS := data/examples/expression
+REGION := chr3:1-32,000
 SOURCE_ROOTS := PYTHONPATH=.:kernels
 CANDIDATES := $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14
 
@@ -14,7 +16,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-6s %s\n' "$$name" "$$text"; done
 
 # From raw subreads where the extra align is installed, from aligned ones otherwise.
-demo: $(INSTALLED) ## correct the example reads; print their errors before and after
+demo: $(INSTALLED) ## correct the example reads, print their errors; predict the example tracks, draw them
 	@mkdir -p $(BUILD)
 	@if $(VENV)/bin/python -c 'import edlib, mappy, pyabpoa' 2>/dev/null; then \
 	    set -x; $(VENV)/bin/genoformer consensus run data/examples/subreads.bam --min-quality 0 -o $(BUILD)/corrected.fastq.gz; \
@@ -22,6 +24,8 @@ demo: $(INSTALLED) ## correct the example reads; print their errors before and a
 	    set -x; $(VENV)/bin/genoformer consensus correct data/examples/subreads_to_ccs.bam data/examples/ccs.bam --min-quality 0 -o $(BUILD)/corrected.fastq.gz; \
 	fi
 	$(VENV)/bin/python -m genoformer.workflows.demo $(BUILD)/corrected.fastq.gz
+	$(VENV)/bin/genoformer expression predict $(TRACKS)/genome.fa $(REGION) -m expression-demo --rc --threads 1 -o $(BUILD)/tracks
+	$(VENV)/bin/python -m genoformer.workflows.demo_tracks $(BUILD)/tracks $(TRACKS)/targets.txt $(REGION) $(BUILD)/tracks.png
 
 test: $(INSTALLED) $(NEWER_TRITON) ## run the tests that need neither a GPU nor minutes
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup -m 'not gpu and not slow'

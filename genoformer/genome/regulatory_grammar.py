@@ -6,8 +6,8 @@ A promoter, here on the plus strand; GC boxes lie either way round, none to two 
         -86 +-5   -62 +-5   -33 +-2                     -2      bases from the start of transcription to their first
 
 An enhancer of cell A or B has two sites of its own in this order on one strand, 6 to 14 bases apart. A site that is
-broken has one substitution; in a misplaced element all sites are whole, but the last one is 25 to 40 bases off.
-An element that is broken or misplaced does next to nothing, but for a promoter without a GC box.
+broken has one substitution; in a misplaced element all sites are whole, but the second one is 25 to 40 bases off.
+What becomes of the tracks then, `regulatory_signal` says.
 
 The sites are made up, though they look like those of real factors.
 """
@@ -34,9 +34,9 @@ CORE = ("TATA", "INR")
 ENHANCERS = {"enhancer_A": ("A1", "A2"), "enhancer_B": ("B1", "B2")}
 PROMOTER = "promoter"
 
-LOCUS_BP = (2500, 4500)  # between starts of transcription
-ENHANCER_BP = (350, 1400)  # from a start of transcription to an enhancer, either way
-MAX_ENHANCERS, MAX_GC_BOXES = 2, 2
+LOCUS_BP = (1800, 3200)  # between starts of transcription
+ENHANCER_BP = (300, 1200)  # from a start of transcription to an enhancer, either way
+MAX_ENHANCERS, MAX_GC_BOXES = 4, 2
 GAP_BP = (6, 14)  # between the sites of an enhancer
 MISPLACED_BP = (25, 40)
 BROKEN_SHARE, MISPLACED_SHARE = 0.3, 0.1

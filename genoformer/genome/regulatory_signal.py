@@ -13,9 +13,10 @@ from genoformer.genome.regulatory_grammar import PROMOTER, Element
 from genoformer.genome.track import Track
 
 STEP_BP = 8  # resolution of the coverage
-LEAK = 0.08  # what an element does that is broken or misplaced
+LEAK = 0.08  # transcription from a promoter without a whole core in place
+ONE_SITE = 0.2  # what a whole site alone does for an enhancer
 DECAY_BP = 700  # distance over which the effect of an enhancer on a promoter falls to 1 / e
-ENHANCER_GAIN, GC_BOX_GAIN = 1.5, 0.8
+ENHANCER_GAIN, GC_BOX_GAIN = 1.5, 1.0
 READS_PER_UNIT = 4  # how many reads a step's coverage of 1 stands for: the fewer, the noisier
 BACKGROUND = {"DNASE": 0.25, "CHIP": 0.25, "CAGE": 0.002}
 
@@ -45,8 +46,9 @@ def expression(promoter: Element, elements: Sequence[Element]) -> float:
 def openness(element: Element, cell: str) -> float:
     """How open an element is in a cell, A or B: promoters in both, enhancers in their own."""
     if element.kind == PROMOTER:
-        return 0.15 + 0.25 * element.num_gc_boxes + 0.5 * element.is_functional
-    return (1.0 if element.is_functional else LEAK) * element.kind.endswith(cell)
+        return 0.1 + 0.3 * element.num_gc_boxes + 0.5 * element.is_functional
+    alone = ONE_SITE * sum(site.broken_at is None for site in element.sites)
+    return (1.0 if element.is_functional else alone) * element.kind.endswith(cell)
 
 
 def expected_coverage(length_bp: int, elements: Sequence[Element]) -> np.ndarray:

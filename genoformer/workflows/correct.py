@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from genoformer import __version__
-from genoformer.errors import OutputError
 from genoformer.genome.quality import Calibration
 from genoformer.io.bam import BamReader
 from genoformer.io.reads import header_with_program, output_format, partial_path, read_json
@@ -33,14 +31,12 @@ from genoformer.workflows.correct_options import CorrectOptions
 from genoformer.workflows.device_pool import Arrays, DevicePool
 from genoformer.workflows.draft import drafting_versions
 from genoformer.workflows.molecule_source import MoleculeSource, open_molecules
-from genoformer.workflows.output import CorrectedOutput, differing_keys, file_identity, summary_path
+from genoformer.workflows.output import CorrectedOutput, confirm_whole, file_identity, summary_path
 from genoformer.workflows.pipeline import Flow, StageSeconds, WindowBatches, prepared_molecules
 from genoformer.workflows.predictor import Predictor, load_predictor
 from genoformer.workflows.prepare import Calls, PreparedMolecule, PrepareSettings
 from genoformer.workflows.run_facts import run_facts
 from genoformer.workflows.stitch import Outcome, StitchSettings, ccs_read, corrected_read, stitch
-
-logger = logging.getLogger(__name__)
 
 _MAX_UNWRITTEN = 64  # molecules between the model and the writer
 _WAITING_PER_WORKER = 2  # molecules that a pileup process has, so that none waits for the next
@@ -254,13 +250,7 @@ def _finished_summary(options: CorrectOptions, identity: dict[str, Any]) -> dict
     summary = read_json(path)
     if summary.get("output_bytes") != output.stat().st_size:
         return None
-    if different := differing_keys(summary.get("identity", {}), identity):
-        raise OutputError(
-            f"{output}: is whole, but of another run ({'; '.join(different)}); repeat its flags, or start without "
-            "--resume"
-        )
-    logger.info("%s: is already whole; nothing to do", output)
-    return summary
+    return confirm_whole(output, summary, identity)
 
 
 def _command(options: CorrectOptions, predictor: Predictor) -> str:

@@ -133,6 +133,39 @@ def differing_keys(found: dict[str, Any], expected: dict[str, Any]) -> list[str]
     ]
 
 
+def read_journal(output: str | Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """What the journal of an unfinished output says; None, and a line in the log, where there is none to go on with.
+
+    Raises:
+        OutputError: the output is of another run.
+    """
+    path = journal_path(output)
+    if not path.exists() or not partial_path(output).exists():
+        logger.info("%s: nothing to resume; starting from the beginning", output)
+        return None
+    journal = read_json(path)
+    if different := differing_keys(journal.get("identity", {}), identity):
+        raise OutputError(
+            f"{path}: is of another run ({'; '.join(different)}); repeat its flags, or start without --resume"
+        )
+    return journal
+
+
+def confirm_whole(output: str | Path, summary: dict[str, Any], identity: dict[str, Any]) -> dict[str, Any]:
+    """The summary of a whole output, and a line in the log that nothing is left to do.
+
+    Raises:
+        OutputError: the output is of another run.
+    """
+    if different := differing_keys(summary.get("identity", {}), identity):
+        raise OutputError(
+            f"{output}: is whole, but of another run ({'; '.join(different)}); repeat its flags, or start without "
+            "--resume"
+        )
+    logger.info("%s: is already whole; nothing to do", output)
+    return summary
+
+
 class CorrectedOutput:
     """Writes reads, report rows and the journal of one run.
 
@@ -166,17 +199,9 @@ class CorrectedOutput:
         self._at_zmw_end = True
 
     def _journal(self) -> dict[str, Any] | None:
-        path = journal_path(self.output)
-        if not path.exists() or not partial_path(self.output).exists():
-            logger.info("%s: nothing to resume; starting from the beginning", self.output)
-            return None
-        journal = read_json(path)
-        different = differing_keys(journal.get("identity", {}), self.identity)
-        if different:
-            raise OutputError(
-                f"{path}: is of another run ({'; '.join(different)}); repeat its flags, or start without --resume"
-            )
-        logger.info("%s: resuming after %d ZMWs", self.output, journal["counts"]["zmws"])
+        journal = read_journal(self.output, self.identity)
+        if journal is not None:
+            logger.info("%s: resuming after %d ZMWs", self.output, journal["counts"]["zmws"])
         return journal
 
     def add(self, molecule: PreparedMolecule, stitched: Stitched, read: OutputRead | None) -> None:

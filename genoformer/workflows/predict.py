@@ -113,10 +113,10 @@ def _plan(
     stretches = [stretch_of(region, config) for region in regions]
     tiling = [tiles_of(stretch, config, shared_bins) for stretch in stretches]
     own = shard_of([len(tiles) for tiles in tiling], options.shard)
-    device = model.positions.device.type
+    device, digest = model.positions.device.type, model_hash(path)
     identity = {
         "version": __version__,
-        "model": f"sha256:{model_hash(path)}",
+        "model": f"sha256:{digest}",
         "genome": file_identity(options.genome),
         "regions": f"sha256:{regions_digest(regions)}",
         "species": species,
@@ -131,7 +131,7 @@ def _plan(
     }
     notes = {
         "model": path.name,
-        "model_sha256": model_hash(path),
+        "model_sha256": digest,
         "species": species,
         "window_bp": config.window_bp,
         "version": __version__,

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from genoformer.errors import OutputError, UsageError
+from genoformer.errors import UsageError
 from genoformer.io.predictions import FORMAT_VERSION, Layout, PredictionWriter
 from genoformer.io.reads import partial_path, read_json, write_json
-from genoformer.workflows.output import COMMIT_SECONDS, differing_keys, journal_path, summary_path
+from genoformer.workflows.output import COMMIT_SECONDS, confirm_whole, journal_path, read_journal, summary_path
 
 logger = logging.getLogger(__name__)
 
@@ -69,16 +69,9 @@ class PredictionStore:
 
     def _journalled(self) -> int:
         """Number of windows that the unfinished file has."""
-        path = journal_path(self.path)
-        if not path.exists() or not partial_path(self.path).exists():
-            logger.info("%s: nothing to resume; starting from the beginning", self.path)
+        journal = read_journal(self.path, dict(self.layout.identity))
+        if journal is None:
             return 0
-        journal = read_json(path)
-        different = differing_keys(journal.get("identity", {}), dict(self.layout.identity))
-        if different:
-            raise OutputError(
-                f"{path}: is of another run ({'; '.join(different)}); repeat its flags, or start without --resume"
-            )
         logger.info("%s: resuming after %d windows", self.path, journal["num_done"])
         return int(journal["num_done"])
 
@@ -142,11 +135,4 @@ def finished_summary(path: Path, layout: Layout, files: Sequence[str]) -> dict[s
     outputs = [path.parent / name for name in files] or [path]
     if not all(file.exists() for file in (*outputs, summary_path(path))) or partial_path(path).exists():
         return None
-    summary = read_json(summary_path(path))
-    if different := differing_keys(summary.get("identity", {}), dict(layout.identity)):
-        raise OutputError(
-            f"{path}: is whole, but of another run ({'; '.join(different)}); repeat its flags, or start without "
-            "--resume"
-        )
-    logger.info("%s: is already whole; nothing to do", path)
-    return summary
+    return confirm_whole(path, read_json(summary_path(path)), dict(layout.identity))

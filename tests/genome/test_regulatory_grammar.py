@@ -82,7 +82,7 @@ def test_elements_keep_their_distance_and_density(contig):
     assert positions == sorted(positions)
     assert min(np.diff(positions)) >= 220
     promoters = [element for element in elements if element.kind == "promoter"]
-    assert len(letters) / 4500 < len(promoters) < len(letters) / 2500
+    assert len(letters) / 3200 < len(promoters) < len(letters) / 1800
 
 
 def test_core_positions():

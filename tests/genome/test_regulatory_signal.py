@@ -20,8 +20,8 @@ def enhancer(position, cell="A", *, is_misplaced=False):
 
 def test_expression_by_hand():
     assert expression(promoter(), []) == 1
-    assert expression(promoter(boxes=[True, True]), []) == pytest.approx(2.6)
-    assert expression(promoter(boxes=[True, False]), []) == pytest.approx(1.8)
+    assert expression(promoter(boxes=[True, True]), []) == pytest.approx(3)
+    assert expression(promoter(boxes=[True, False]), []) == pytest.approx(2)
     assert expression(promoter(broken="INR"), []) == pytest.approx(0.08)
     assert expression(promoter(is_misplaced=True), []) == pytest.approx(0.08)
     near = [enhancer(4704), enhancer(3304), enhancer(4704, "B"), enhancer(5000, is_misplaced=True)]
@@ -30,16 +30,16 @@ def test_expression_by_hand():
 
 def test_openness_by_hand():
     assert [openness(enhancer(0), cell) for cell in "AB"] == [1, 0]
-    assert [openness(enhancer(0, "B", is_misplaced=True), cell) for cell in "AB"] == [0, 0.08]
+    assert [openness(enhancer(0, "B", is_misplaced=True), cell) for cell in "AB"] == [0, 0.4]
     assert openness(promoter(boxes=[True]), "B") == pytest.approx(0.9)
-    assert openness(promoter(broken="TATA"), "A") == pytest.approx(0.15)
+    assert openness(promoter(broken="TATA"), "A") == pytest.approx(0.1)
 
 
 def test_where_the_tracks_have_their_peaks():
     assert [track.identifier for track in TRACKS] == ["dnase_a", "dnase_b", "h3k27ac_a", "cage_a_plus", "cage_a_minus"]
     found = expected_coverage(9000, [promoter(4004), enhancer(6004), promoter(8004, "-")])
     step = {position: position // 8 for position in (4004, 6004, 8004)}
-    expected_dnase = 0.25 + 8 * np.array([[0.65, 1, 0.65], [0.65, 0, 0.65]])
+    expected_dnase = 0.25 + 8 * np.array([[0.6, 1, 0.6], [0.6, 0, 0.6]])
     np.testing.assert_allclose(found[:2, list(step.values())], expected_dnase, atol=1e-6)
     flank = (6004 + 220) // 8
     assert found[2, flank] > 4.5
