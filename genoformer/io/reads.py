@@ -338,6 +338,8 @@ def _read_fastq(path: Path) -> Iterator[OutputRead]:
                 yield OutputRead(title, sequence.encode(), quals)
                 num_reads += 1
     except (OSError, EOFError, ValueError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # not of what the file holds
+            raise AlignmentError(f"{path}: cannot be read: {error.strerror}") from None
         raise AlignmentError(f"{path}: cannot be read as FASTQ after {num_reads} reads: {error}") from None
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from genoformer import __version__
-from genoformer.errors import AlignmentError, UsageError
+from genoformer.errors import AlignmentError, DataError, UsageError
 from genoformer.genome.calibration import CalibrationTables
 from genoformer.genome.read_errors import DELETION, INSERTION, MISMATCH
 from genoformer.io.calibration_file import read_calibration
@@ -141,6 +141,12 @@ def _assess(
             if on_progress is not None:
                 on_progress(num_reads)
         check_aligned(totals[side], path, options.truth)
+    if not rows[DRAFT].keys() & rows[CORRECTED].keys():
+        raise DataError(
+            f"{options.corrected}: none of its reads is in {options.draft}: one is called "
+            f"'{next(iter(rows[CORRECTED]))}' here and one '{next(iter(rows[DRAFT]))}' there; reads belong together by "
+            "name; are these the drafts they were made from?"
+        )
     return _summary(options, truth, totals, _compare(rows[DRAFT], rows[CORRECTED])), rows
 
 

@@ -357,7 +357,7 @@ def test_broken_fastq_gz_is_an_error(tmp_path, kind):
 
 
 def test_a_missing_fastq_is_an_error(tmp_path):
-    with pytest.raises(AlignmentError, match=r"none.fq: cannot be read as FASTQ after 0 reads: .*No such file"):
+    with pytest.raises(AlignmentError, match=r"none.fq: cannot be read: No such file"):
         list(read_sequences(Path(tmp_path / "none.fq")))
 
 

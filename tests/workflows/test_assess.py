@@ -209,6 +209,15 @@ def test_a_wrong_truth(tmp_path, files):
     assert not list(tmp_path.glob("out*"))
 
 
+def test_reads_of_another_draft(tmp_path, files):
+    other = write_reads(tmp_path / "other.bam", {1: TRUTH})
+    renamed = tmp_path / "renamed.fa"
+    renamed.write_text(f">m/1/0_23\n{TRUTH}\n")
+    with pytest.raises(DataError, match=r"renamed\.fa: none of its reads is in .*other\.bam: one is called 'm/1/0_23'"):
+        run(tmp_path, renamed, other, files[2])
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_truths_of_one_molecule_twice(tmp_path, files):
     twice = write_truth(tmp_path / "twice.fa", [(f"m/1/{name}", TRUTH.encode()) for name in ("truth", "other")])
     with pytest.raises(DataError, match=r"'m/1/other' is the second truth of m/1"):
