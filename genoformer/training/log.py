@@ -112,7 +112,7 @@ def _tensorboard(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        logger.info("tensorboard is not installed: logs are CSV only")
+        logger.info("tensorboard is not installed: logs are CSV only (pip install 'genoformer[train]' for both)")
         return None
     return SummaryWriter(str(folder), purge_step=step + 1)
 
