@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from genoformer.genome.variant import Variant
     from genoformer.models.checkpoint import Device, Model
+    from genoformer.models.expression import ExpressionTransformer
+    from genoformer.workflows.score_variants import VariantScores
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "load_model"]
+__all__ = ["__version__", "load_model", "score_variants"]
 
 
 def load_model(path: str | os.PathLike[str], device: Device = "cpu") -> Model:
@@ -27,3 +31,26 @@ def load_model(path: str | os.PathLike[str], device: Device = "cpu") -> Model:
     from genoformer.models.checkpoint import load_model as load
 
     return load(path, device)
+
+
+def score_variants(
+    model: ExpressionTransformer | str | os.PathLike[str],
+    genome: str | os.PathLike[str],
+    variants: str | os.PathLike[str] | Iterable[Variant],
+    **settings: Any,
+) -> VariantScores:
+    """How variants change the tracks that an expression model predicts.
+
+    Args:
+        model: an expression model, or a file of one.
+        genome: a FASTA file.
+        variants: a VCF file, or `genoformer.genome.variant.Variant`s.
+        settings: as `genoformer.workflows.score_variants.score_variants` takes them: scores, tracks, species, rc, ...
+    Returns:
+        scores by name, `["sad_sum"]` float32 [variants, T], with `to_table()` and `to_hdf5(path)`.
+    Raises:
+        GenoformerError: settings that cannot work, or files that are damaged or do not belong together.
+    """
+    from genoformer.workflows.score_variants import score_variants as score
+
+    return score(model, genome, variants, **settings)

@@ -54,7 +54,7 @@ def test_commands_exist(readme):
     from genoformer.cli.main import app
 
     groups = typer.main.get_command(app).commands
-    named = set(re.findall(r"genoformer (consensus|expression|model) ([a-z-]+)", readme))
+    named = set(re.findall(r"genoformer (consensus|expression|model|variants) ([a-z-]+)", readme))
     assert len(named) >= 6
     for group, command in named:
         assert command in groups[group].commands

@@ -25,6 +25,7 @@ from genoformer.cli.check import CHECK_HELP, check
 from genoformer.cli.consensus import app as consensus_app
 from genoformer.cli.expression import app as expression_app
 from genoformer.cli.model import app as model_app
+from genoformer.cli.variants import app as variants_app
 from genoformer.errors import GenoformerError
 
 EXIT_BAD_DATA = 1
@@ -77,6 +78,7 @@ app = typer.Typer(
 )
 app.add_typer(consensus_app, name="consensus")
 app.add_typer(expression_app, name="expression")
+app.add_typer(variants_app, name="variants")
 app.add_typer(model_app, name="model")
 app.command(help=CHECK_HELP)(check)
 

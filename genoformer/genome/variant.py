@@ -19,6 +19,7 @@ from genoformer.genome.interval import Interval
 Anchor = Literal["left", "right"]
 Centre = Literal["left", "right"]
 CENTRES: tuple[Centre, ...] = get_args(Centre)
+KINDS = ("SNV", "MNV", "insertion", "deletion")
 Fetch = Callable[[Interval], np.ndarray]  # genome codes of an interval, uint8 [length], N past the contig's ends
 
 
@@ -42,7 +43,7 @@ class Variant:
 
     @property
     def kind(self) -> str:
-        """One of SNV, MNV, insertion and deletion, by the lengths of the alleles."""
+        """One of `KINDS`, by the lengths of the alleles."""
         if len(self.ref) == len(self.alt):
             return "SNV" if len(self.ref) == 1 else "MNV"
         return "insertion" if len(self.ref) < len(self.alt) else "deletion"

@@ -1,0 +1,89 @@
+"""`genoformer variants join`: finished shards of `score` as the files of one run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from genoformer.errors import OutputError, UsageError
+from genoformer.io.reads import partial_path, read_json, write_json
+from genoformer.io.score_hdf5 import ScoreFile
+from genoformer.io.score_rows import ScoredVariant, ScoreTable, VariantHead
+from genoformer.workflows.output import summary_path
+from genoformer.workflows.score_output import HDF5, check_outputs, score_format, summary_of, write_outputs
+from genoformer.workflows.shard_files import shards_in_order
+
+
+def join_scores(shards: Sequence[str], outputs: Sequence[str]) -> dict[str, Any]:
+    """Writes the rows of all shards in the order of the VCF file; returns the joined summary.
+
+    An HDF5 output has the bytes of that of a run without shards.
+
+    Raises:
+        UsageError: shards that are no HDF5 files, or outputs that cannot be written together.
+        OutputError: a shard that is missing, doubled, unfinished or of another run.
+        DataError: a damaged shard.
+    """
+    check_outputs(outputs, keep_predictions=False)
+    for shard in shards:
+        if score_format(shard) != HDF5:
+            raise UsageError(f"'{shard}': only .h5 shards can be joined; outputs may have any format")
+    if {Path(path).resolve() for path in outputs} & {Path(path).resolve() for path in shards}:
+        raise UsageError("an output is one of the shards; choose another name")
+    rows = _JoinedRows(_in_order(shards))
+    write_outputs(outputs, rows)
+    num_variants = sum(1 for _ in rows.heads())
+    summary = summary_of(outputs, rows.identity, num_variants) | _summed_counts(shards)
+    write_json(summary_path(outputs[0]), summary)
+    return summary
+
+
+def _summed_counts(shards: Sequence[str]) -> dict[str, Any]:
+    """Records and counts of all shards, where their summaries are there."""
+    paths = [summary_path(shard) for shard in shards]
+    if not all(path.exists() for path in paths):
+        return {}
+    summaries = [read_json(path) for path in paths]
+    counts: Counter[str] = Counter()
+    for summary in summaries:
+        counts.update(summary["counts"])
+    return {"records": sum(summary["records"] for summary in summaries), "counts": dict(sorted(counts.items()))}
+
+
+def _in_order(shards: Sequence[str]) -> list[str]:
+    """Shards from first to last, once all are known to be there and of one run."""
+    identities: dict[str, dict[str, Any]] = {}
+    for shard in shards:
+        spool = partial_path(f"{shard}.spool")
+        if spool.exists():
+            raise OutputError(f"{spool}: a later run of this shard is not finished; finish it with --resume")
+        if shard in identities:
+            raise OutputError(f"{shard}: is there twice; name each shard once")
+        with ScoreFile(shard) as file:
+            identities[shard] = file.identity
+    return shards_in_order(identities)
+
+
+class _JoinedRows:
+    """The rows of shards, one file after the other."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = paths
+        with ScoreFile(paths[0]) as file:
+            self.identity = {**file.identity, "shard": [1, 1]}
+            attributes = {**file.table.attributes, "identity": json.dumps(self.identity)}
+            self.table: ScoreTable = dataclasses.replace(file.table, attributes=attributes)
+
+    def heads(self) -> Iterator[VariantHead]:
+        for path in self._paths:
+            with ScoreFile(path) as file:
+                yield from file.heads()
+
+    def rows(self) -> Iterator[ScoredVariant]:
+        for path in self._paths:
+            with ScoreFile(path) as file:
+                yield from file.rows()

@@ -1,0 +1,169 @@
+"""`genoformer variants score`: the effects of a VCF file's variants on the tracks of an expression model."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from genoformer import __version__
+from genoformer.genome.variant import KINDS
+from genoformer.io.genome_fasta import Genome
+from genoformer.io.gtf import read_gtf
+from genoformer.io.vcf import STDIN, read_vcf, seekable_vcf
+from genoformer.models.checkpoint import model_hash
+from genoformer.models.expression import ExpressionTransformer
+from genoformer.workflows.gene_scores import GeneScorer
+from genoformer.workflows.model_choice import find_model
+from genoformer.workflows.output import file_identity
+from genoformer.workflows.score_options import ScoreOptions, ScoreSettings
+from genoformer.workflows.score_output import ScoreOutput, finished_summary
+from genoformer.workflows.track_predictor import load_track_model
+from genoformer.workflows.variant_scorer import VariantScorer, make_scorer, score_table
+from genoformer.workflows.variant_source import VariantSource
+
+logger = logging.getLogger(__name__)
+
+OnProgress = Callable[[int, int], None]
+
+
+def score(options: ScoreOptions, on_progress: OnProgress | None = None) -> dict[str, Any]:
+    """Scores all variants of a file, or of one shard of it; returns the summary.
+
+    The whole file is read and held against the genome before the first variant is scored. Sets torch's number of
+    threads for this process.
+
+    Args:
+        on_progress: told how many variants are done, and of how many.
+    Raises:
+        UsageError: options that cannot work.
+        DataError: files that are damaged or do not belong together.
+        OutputError: an output cannot be written.
+    """
+    began = time.perf_counter()
+    options.check()
+    with seekable_vcf(options.vcf) as vcf, Genome(options.genome) as genome:
+        path = find_model(options.model, "or the name of a model that ships")
+        model = load_track_model(path, options.device, options.threads)
+        scorer = make_scorer(model, genome, options.settings, options.background, _gene_scorer(options, model, genome))
+        identity = run_identity(options, path, vcf, scorer)
+        if options.resume and (done := finished_summary(options.outputs, identity)) is not None:
+            return done
+        source = _source(options, vcf, genome, model)
+        records = shard_records(source.count_records(), options.shard)
+        checked = source.check(records)
+        total = sum(checked[kind] for kind in KINDS)
+        origin = {
+            "command": command_line(options, scorer),
+            "model": path.name,
+            "model_sha256": identity["model"].removeprefix("sha256:"),
+            "identity": json.dumps(identity),
+        }
+        output = ScoreOutput(options.outputs, score_table(scorer, genome, origin), identity, resume=options.resume)
+        num_before = output.num_done
+        try:
+            variants = source.variants(records, Counter())
+            for _ in range(num_before):
+                next(variants, None)
+            for row in scorer.score(variants):
+                output.add(row)
+                if on_progress is not None:
+                    on_progress(output.num_done, total)
+            seconds = time.perf_counter() - began
+            run = {
+                "model": path.name,
+                "device": str(model.positions.device),
+                "variants": output.num_done - num_before,
+                "seconds": round(seconds, 3),
+            }
+            return output.finish({"records": len(records), "counts": dict(sorted(checked.items())), "run": run})
+        except BaseException:
+            output.stop()
+            raise
+
+
+def shard_records(num_records: int, shard: tuple[int, int]) -> range:
+    """Numbers, from 1, of the records in the i-th of n parts."""
+    index, count = shard
+    return range(num_records * (index - 1) // count + 1, num_records * index // count + 1)
+
+
+def _source(options: ScoreOptions, vcf: Path, genome: Genome, model: ExpressionTransformer) -> VariantSource:
+    noted: set[str] = set()
+
+    def note(text: str) -> None:
+        if text not in noted:
+            logger.info("%s", text)
+        noted.add(text)
+
+    return VariantSource(
+        vcf,
+        functools.partial(read_vcf, vcf, note),
+        genome,
+        ref_mismatch=options.settings.ref_mismatch,
+        max_allele_bp=model.config.window_bp // 2,
+    )
+
+
+def _gene_scorer(options: ScoreOptions, model: ExpressionTransformer, genome: Genome) -> GeneScorer | None:
+    if options.genes is None:
+        return None
+    return GeneScorer(read_gtf(options.genes, genome.lengths), options.gene_bins, model.config.bin_bp)
+
+
+def run_identity(options: ScoreOptions, model: Path, vcf: Path, scorer: VariantScorer) -> dict[str, Any]:
+    """Everything that determines the rows of a run, but for the part of the file; JSON values."""
+    settings, predictor = options.settings, scorer.predictor
+    return {
+        "version": __version__,
+        "model": f"sha256:{model_hash(model)}",
+        "vcf": file_identity(vcf),
+        "genome": file_identity(options.genome),
+        "species": predictor.settings.species,
+        "tracks": list(scorer.tracks),
+        "scores": list(scorer.own_scores),
+        "rc": settings.rc,
+        "shifts": list(settings.shifts),
+        "centre": None if settings.grid_bp else settings.centre,
+        "grid_bp": settings.grid_bp,
+        "centre_bins": settings.centre_bins,
+        "keep_predictions": settings.keep_predictions,
+        "stitch": settings.stitch,
+        "ref_mismatch": settings.ref_mismatch,
+        "reuse": settings.reuse,
+        "precision": settings.precision,
+        "device": predictor.model.positions.device.type,
+        "batch_size": predictor.settings.batch_size,
+        "background": file_identity(options.background) if options.background else None,
+        "genes": file_identity(options.genes) if options.genes else None,
+        "gene_bins": options.gene_bins if options.genes else None,
+        "shard": list(options.shard),
+    }
+
+
+def command_line(options: ScoreOptions, scorer: VariantScorer) -> str:
+    """The command line, without folders and without flags that cannot change a record."""
+    settings, defaults = options.settings, ScoreSettings()
+    vcf = "-" if options.vcf == STDIN else Path(options.vcf).name
+    words = ["genoformer variants score", vcf, options.genome.name, "-m", Path(options.model).name]
+    words += ["--scores", ",".join(scorer.own_scores), "--species", scorer.predictor.settings.species]
+    words += [f"--tracks '{pattern}'" for pattern in settings.tracks]
+    if settings.shifts != (0,):
+        words.append(f"--shifts {','.join(map(str, settings.shifts))}")
+    for flag, name in (("--window-grid", "grid_bp"), ("--centre", "centre"), ("--centre-bins", "centre_bins"),
+                       ("--ref-mismatch", "ref_mismatch"), ("--precision", "precision")):  # fmt: skip
+        if getattr(settings, name) != getattr(defaults, name):
+            words.append(f"{flag} {getattr(settings, name)}")
+    for flag, is_set in (("--rc", settings.rc), ("--no-stitch", not settings.stitch),
+                         ("--no-reuse", not settings.reuse), ("--predictions", settings.keep_predictions)):  # fmt: skip
+        words += [flag] if is_set else []
+    if options.genes:
+        words.append(f"--genes {options.genes.name} --gene-bins {options.gene_bins}")
+    if options.background:
+        words.append(f"--background {options.background.name}")
+    return " ".join(words)

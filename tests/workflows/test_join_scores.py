@@ -1,0 +1,59 @@
+"""Shards that cannot be joined."""
+
+import dataclasses
+import json
+
+import pytest
+
+from genoformer.errors import DataError, OutputError, UsageError
+from genoformer.io.score_hdf5 import write_score_hdf5
+from genoformer.workflows.join_scores import join_scores
+from tests.score_rows import TABLE, Rows
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_shard(name, index, count, **identity):
+        path = tmp_path / name
+        identity = json.dumps({"version": "0.1.0", **identity, "shard": [index, count]})
+        write_score_hdf5(
+            path, Rows(table=dataclasses.replace(TABLE, attributes={**TABLE.attributes, "identity": identity}))
+        )
+        return str(path)
+
+    return write_shard
+
+
+def test_joined_rows_stand_in_order(write, tmp_path):
+    shards = [write("b.h5", 2, 2), write("a.h5", 1, 2)]
+    summary = join_scores(shards, [str(tmp_path / "all.tsv")])
+    assert summary["variants"] == 8
+    assert summary["identity"] == {"version": "0.1.0", "shard": [1, 1]}
+    assert "counts" not in summary
+    assert (
+        len([line for line in (tmp_path / "all.tsv").read_text().splitlines() if line.startswith(("1\t", "4\t"))]) == 8
+    )
+
+
+def test_shards_that_do_not_belong_together(write, tmp_path):
+    one, two, output = write("1.h5", 1, 2), write("2.h5", 2, 2), [str(tmp_path / "all.h5")]
+    with pytest.raises(OutputError, match=r"shard 2 of 2 is missing \(1 in all\)"):
+        join_scores([one], output)
+    with pytest.raises(OutputError, match=r"1\.h5: is there twice; name each shard once"):
+        join_scores([one, one], output)
+    with pytest.raises(OutputError, match=r"is not of the same run as .*1\.h5: rc: True there, None here"):
+        join_scores([one, write("other.h5", 2, 2, rc=True)], output)
+    with pytest.raises(OutputError, match="is not of the same run as"):
+        join_scores([one, write("third.h5", 2, 3)], output)
+    with pytest.raises(OutputError, match=r"again\.h5: is shard 1/2, as .*1\.h5 is; name each shard once"):
+        join_scores([one, write("again.h5", 1, 2)], output)
+    with pytest.raises(UsageError, match="an output is one of the shards"):
+        join_scores([one, two], [one])
+    with pytest.raises(UsageError, match=r"'1\.tsv': only \.h5 shards can be joined"):
+        join_scores(["1.tsv", two], output)
+    (tmp_path / "2.h5.spool.partial").touch()
+    with pytest.raises(OutputError, match="a later run of this shard is not finished"):
+        join_scores([one, two], output)
+    with pytest.raises(DataError, match=r"absent\.h5: is no whole file"):
+        join_scores([str(tmp_path / "absent.h5")], output)
+    assert not (tmp_path / "all.h5").exists()
