@@ -239,6 +239,7 @@ def test_bfloat16_is_near(options, whole, tmp_path):
             r"the model is 'enformer'; expected a .safetensors file, or the name of a model",
         ),
         ({"model": "none.safetensors"}, CheckpointError, r"none.safetensors: cannot be read"),
+        ({"model": "consensus-tiny"}, CheckpointError, r"holds a consensus model; expected an expression model"),
         ({"output": Path("/nowhere/a.h5")}, OutputError, r"/nowhere/a.h5.partial: cannot be written: No such file"),
     ],
 )
