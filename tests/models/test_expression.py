@@ -67,6 +67,19 @@ def test_gradients_in_training_mode(model):
         assert error <= 2 * plain_error + 1e-5 * max(truth.norm(), 1.0), name
 
 
+def test_as_many_bins_as_are_asked_for(model):
+    sequence = random_sequence(2, 96)
+    with torch.no_grad():
+        whole = model(sequence, ["human"], 96 // TINY.bin_bp)["human"]
+        for num_bins in (TINY.target_bins, 1):
+            start = (whole.shape[1] - num_bins) // 2
+            found = model(sequence, ["human"], num_bins)["human"]
+            torch.testing.assert_close(found, whole[:, start : start + num_bins])
+    assert not torch.allclose(whole[:, :1], whole[:, 1:2])
+    with pytest.raises(UsageError, match=r"the sequence has 3 bins; expected at least 4"):
+        model(random_sequence(1, 3 * TINY.bin_bp), target_bins=4)
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_a_checkpointed_tower_learns_the_same(precision):
     sequence = random_sequence(3, 96)
