@@ -77,6 +77,11 @@ def sense_tracks(tracks: Sequence[Track], strand: str) -> list[int]:
     ]
 
 
+def are_numbered(tracks: Sequence[Track]) -> bool:
+    """Whether nothing is known of the tracks of a model but their number."""
+    return tuple(tracks) == numbered_tracks({"": len(tracks)})[""]
+
+
 def fill_missing(coverage: np.ndarray, *, interpolate: bool) -> np.ndarray:
     """Coverage with a value at every base, float32 [L], in place of NaN.
 

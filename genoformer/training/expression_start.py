@@ -13,7 +13,7 @@ from torch import nn
 
 from genoformer.config import ExpressionConfig, parse_config
 from genoformer.errors import ConfigError
-from genoformer.genome.track import Track, Tracks, numbered_tracks
+from genoformer.genome.track import Track, Tracks, are_numbered, numbered_tracks
 from genoformer.models.expression import ExpressionTransformer
 from genoformer.nn.low_rank import adapt_linear_maps_
 from genoformer.training.expression import SMALLEST_MEAN, ExpressionTrainConfig, FineTuneConfig
@@ -108,8 +108,8 @@ def _start_from_(model: ExpressionTransformer, former: FormerModel) -> None:
 def _has_tracks(former: ExpressionTransformer, species: str, tracks: Sequence[Track]) -> bool:
     """Whether a head of a model predicts these tracks; one whose tracks have no names does if it has as many."""
     known = former.tracks.get(species, ())
-    if tuple(known) == numbered_tracks({species: len(tracks)})[species]:
-        return True
+    if are_numbered(known):
+        return len(known) == len(tracks)
     return [track.identifier for track in known] == [track.identifier for track in tracks]
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genoformer.errors import DataError, UsageError
-from genoformer.genome.track import Track, Tracks
-from genoformer.workflows.track_predictor import are_numbered
+from genoformer.genome.track import Track, Tracks, are_numbered
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from genoformer.config import ExpressionConfig
 from genoformer.datasets.expression import one_hot
 from genoformer.errors import UsageError
-from genoformer.genome.track import Track, numbered_tracks
+from genoformer.genome.track import Track
 from genoformer.io.expression_examples import WindowShape
 from genoformer.models.checkpoint import load_expression_model
 from genoformer.models.expression import ExpressionTransformer
@@ -86,8 +86,3 @@ def load_track_model(path: str | Path, device: str | None, threads: int | None) 
     found = find_device(device)
     torch.set_num_threads((threads or len(os.sched_getaffinity(0))) if found.type == "cpu" else 1)
     return load_expression_model(path, found)
-
-
-def are_numbered(tracks: Sequence[Track]) -> bool:
-    """Whether nothing is known of the tracks of a model but their number."""
-    return tuple(tracks) == numbered_tracks({"": len(tracks)})[""]

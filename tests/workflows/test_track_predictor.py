@@ -9,11 +9,11 @@ import torch
 from genoformer.datasets.expression import one_hot
 from genoformer.errors import CheckpointError, UsageError
 from genoformer.genome.alphabet import reverse_complement_codes
-from genoformer.genome.track import Track
+from genoformer.genome.track import Track, are_numbered
 from genoformer.io.expression_examples import WindowShape
 from genoformer.models.checkpoint import save_checkpoint
 from genoformer.models.expression import ExpressionTransformer
-from genoformer.workflows.track_predictor import TrackPredictor, are_numbered, load_track_model, window_shape
+from genoformer.workflows.track_predictor import TrackPredictor, load_track_model, window_shape
 from tests.expression_reference import TINY, random_weights_
 
 PAIRS = (1, 0, 2)
