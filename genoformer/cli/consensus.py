@@ -41,10 +41,11 @@ def join(
     shard_report: Annotated[
         list[str] | None, typer.Option(help="Report of a shard; once for each, in the order of the shards named.")
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a join of the same shards ended.")] = False,
 ) -> None:
     from genoformer.workflows.join import join_shards
 
-    summary = join_shards(shards, output, report=report, shard_reports=shard_report or [])
+    summary = join_shards(shards, output, report=report, shard_reports=shard_report or [], resume=resume)
     typer.echo(describe(summary), err=True)
 
 

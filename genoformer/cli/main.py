@@ -25,7 +25,11 @@ from genoformer.cli.check import CHECK_HELP, check
 from genoformer.cli.consensus import app as consensus_app
 from genoformer.cli.expression import app as expression_app
 from genoformer.cli.model import app as model_app
+<<<<<<< HEAD
 from genoformer.cli.variants import app as variants_app
+=======
+from genoformer.cli.report import REPORT_HELP, report
+>>>>>>> 2421789 (Report of a run, join that goes on, templates for Slurm, Snakemake and Nextflow, and tests of faults)
 from genoformer.errors import GenoformerError
 
 EXIT_BAD_DATA = 1
@@ -81,6 +85,7 @@ app.add_typer(expression_app, name="expression")
 app.add_typer(variants_app, name="variants")
 app.add_typer(model_app, name="model")
 app.command(help=CHECK_HELP)(check)
+app.command(help=REPORT_HELP)(report)
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -9,26 +10,73 @@ from typing import Any, BinaryIO
 from genoformer.errors import OutputError, UsageError
 from genoformer.io.bam import EOF_BLOCK, BamReader, BgzfFile
 from genoformer.io.reads import BAM, FASTQ, STDOUT, PartialFile, output_format, partial_path, read_json, write_json
-from genoformer.workflows.output import FORMAT_VERSION, Counts, file_sha256, summary_of, summary_path
+from genoformer.workflows.output import (
+    FORMAT_VERSION,
+    Counts,
+    file_identity,
+    file_sha256,
+    journal_path,
+    summary_of,
+    summary_path,
+)
+from genoformer.workflows.run_facts import joined_facts
 from genoformer.workflows.shard_files import shards_in_order
+
+logger = logging.getLogger(__name__)
 
 
 def join_shards(
-    shards: list[str], output: str, *, report: str | None = None, shard_reports: list[str] | None = None
+    shards: list[str],
+    output: str,
+    *,
+    report: str | None = None,
+    shard_reports: list[str] | None = None,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Writes the records of all shards, in the order of their ZMWs; returns the joined summary.
 
+    Args:
+        resume: go on where a join of the same shards ended.
     Raises:
         UsageError: formats that differ, or reports that do not match the shards.
         OutputError: a shard that is missing, doubled, unfinished, or of another run.
     """
+    reports = shard_reports or []
+    _check_usage(shards, output, report, reports)
+    summaries: dict[str, dict[str, Any]] = {}
+    for shard in shards:
+        if shard in summaries:
+            raise OutputError(f"{shard}: is there twice; name each shard once")
+        summaries[shard] = _checked_summary(shard)
+    ordered = _in_order(summaries)
+    identity = {**summaries[ordered[0]]["identity"], "shard": [1, 1], "report": report is not None}
+    report_of = dict(zip(shards, reports, strict=False))
+    for shard, path in report_of.items():
+        _check_report(path, shard, summaries[shard])
+    files = [file_identity(shard) for shard in ordered]
+    if resume and (done := _joined_already(output, files)) is not None:
+        return done
+    if report is not None:
+        _join_reports([report_of[shard] for shard in ordered], report)
+    file, size = _joined(ordered, files, output, resume)
+    counts = Counts()
+    for shard in ordered:
+        counts = counts.plus(Counts(**summaries[shard]["counts"]))
+    facts = joined_facts([summaries[shard]["run"] for shard in ordered])
+    summary = summary_of(identity, counts, size) | {"run": facts, "shards": files}
+    write_json(summary_path(output), summary)
+    file.finish()
+    journal_path(output).unlink(missing_ok=True)
+    return summary
+
+
+def _check_usage(shards: list[str], output: str, report: str | None, reports: list[str]) -> None:
     kind = output_format(output)
     if output == STDOUT:
         raise UsageError("joined shards need an output file; stdout cannot take them back where one is bad")
     for shard in shards:
         if output_format(shard) != kind:
             raise UsageError(f"'{shard}' is {output_format(shard)}, the output '{output}' is {kind}; use one format")
-    reports = shard_reports or []
     read = {Path(path).resolve() for path in (*shards, *reports)}
     for name, path in (("output", output), ("report", report)):
         if path is not None and Path(path).resolve() in read:
@@ -37,35 +85,44 @@ def join_shards(
         raise UsageError(
             f"{len(reports)} shard reports for {len(shards)} shards; give --report and one for each, or none"
         )
-    summaries: dict[str, dict[str, Any]] = {}
-    for shard in shards:
-        if shard in summaries:
-            raise OutputError(f"{shard}: is there twice; name each shard once")
-        summaries[shard] = _checked_summary(shard)
-    ordered = _in_order(summaries)
-    identity = {**summaries[ordered[0]]["identity"], "shard": [1, 1], "report": report is not None}
-    counts = Counts()
-    for shard in ordered:
-        counts = counts.plus(Counts(**summaries[shard]["counts"]))
-    report_of = dict(zip(shards, reports, strict=False))
-    for shard, path in report_of.items():
-        _check_report(path, shard, summaries[shard])
-    if report is not None:
-        _join_reports([report_of[shard] for shard in ordered], report)
-    file = PartialFile(output)
+
+
+def _joined_already(output: str, files: list[str]) -> dict[str, Any] | None:
+    """The summary of a whole output of the same shards."""
+    path = summary_path(output)
+    if not Path(output).exists() or not path.exists() or partial_path(output).exists():
+        return None
+    summary = read_json(path)
+    if summary.get("shards") != files or summary.get("output_bytes") != Path(output).stat().st_size:
+        return None
+    logger.info("%s: is already whole; nothing to do", output)
+    return summary
+
+
+def _joined(ordered: list[str], files: list[str], output: str, resume: bool) -> tuple[PartialFile, int]:
+    """The records of all shards in one file, still under its temporary name, and its size."""
+    kind, journal = output_format(output), journal_path(output)
+    found = read_json(journal) if resume and journal.exists() and partial_path(output).exists() else {}
+    num_done = found["num_done"] if found.get("shards") == files else 0
+    if num_done:
+        logger.info("%s: resuming after %d of %d shards", output, num_done, len(ordered))
+    else:
+        journal.unlink(missing_ok=True)  # it must never speak of another partial file
+    file = PartialFile(output, found["output_bytes"] if num_done else None)
     try:
-        for index, shard in enumerate(ordered):
-            _append(file.raw, Path(shard), kind, with_header=index == 0)
+        for shard in ordered[num_done:]:
+            _append(file.raw, Path(shard), kind, with_header=num_done == 0)
+            num_done += 1
+            write_json(journal, {"shards": files, "num_done": num_done, "output_bytes": file.commit()})
         if kind != FASTQ:
             file.raw.write(EOF_BLOCK)
-        size = file.commit()
+        return file, file.commit()
     except BaseException:
-        file.discard()
+        if num_done:
+            file.abandon()
+        else:
+            file.discard()
         raise
-    summary = summary_of(identity, counts, size)
-    write_json(summary_path(output), summary)
-    file.finish()
-    return summary
 
 
 def _checked_summary(shard: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from genoformer.workflows.device_pool import DevicePool
@@ -33,6 +34,24 @@ def run_facts(predictor: Predictor, pool: DevicePool | None, flow: Flow, total: 
         "seconds": {name: round(value, 3) for name, value in vars(seconds).items()} | {"total": round(total, 3)},
         "queues": flow.queues.summary(),
         "bottleneck": bottleneck(seconds, predictor.num_workers),
+    }
+
+
+def joined_facts(facts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The facts of all shards of a run: seconds and devices add up; `longest` is the seconds of the slowest shard."""
+    seconds = {name: round(sum(one["seconds"][name] for one in facts), 3) for name in facts[0]["seconds"]}
+    devices: dict[str, dict[str, Any]] = {}
+    for device in (device for one in facts for device in one["devices"]):
+        total = devices.setdefault(device["device"], {"device": device["device"], "batches": 0, "busy_seconds": 0.0})
+        total["batches"] += device["batches"]
+        total["busy_seconds"] = round(total["busy_seconds"] + device["busy_seconds"], 3)
+    return {
+        "model": facts[0]["model"],
+        "num_shards": len(facts),
+        "devices": list(devices.values()),
+        "seconds": seconds,
+        "longest": max(one["seconds"]["total"] for one in facts),
+        "bottleneck": Counter(one["bottleneck"] for one in facts).most_common(1)[0][0],
     }
 
 

@@ -1,6 +1,7 @@
 """Machines that fail in the middle of `correct`: one clear line, an exit code, and a rerun that finishes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from genoformer.errors import OutputError
+from genoformer.workflows.join import join_shards
 from genoformer.workflows.output import journal_path
 from tests.correct_inputs import records, renumber, run_correct, save_tiny_model, simulate_molecules, write_inputs
 from tests.workflows.test_robustness import COMMAND, SOURCES, assert_group_ends, finish, group_members
@@ -75,3 +78,68 @@ def test_a_device_whose_process_is_killed(inputs, model, whole, tmp_path):
     assert not output.exists()
     assert "resuming after" in finish(start(inputs, output, model, "--device", "cpu,cpu", "--resume"))
     assert records(output) == whole
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of its own that has room for few reads, and a function that makes it larger."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk, and not in every container")
+    try:
+        yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk(inputs, model, whole, small_disk):
+    folder, make_room = small_disk
+    output = folder / "out.bam"
+    process = start(inputs, output, model, "--device", "cpu", "--quiet")
+    _, messages = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert messages.startswith("genoformer: error: ")
+    assert messages.endswith("No space left on device\n")
+    assert messages.count("\n") == 1
+    assert not output.exists()
+    make_room()
+    finish(start(inputs, output, model, "--device", "cpu", "--resume"))
+    assert records(output) == whole
+
+
+def test_input_that_is_damaged_in_the_middle(inputs, model, whole, tmp_path):
+    subreads = tmp_path / "subreads_to_ccs.bam"
+    content = Path(inputs.subreads).read_bytes()
+    middle = len(content) * 3 // 4
+    subreads.write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])
+    damaged, output = inputs._replace(subreads=str(subreads)), tmp_path / "out.bam"
+    process = start(damaged, output, model, "--device", "cpu", "--quiet")
+    _, messages = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert messages.startswith(f"genoformer: error: {subreads}")
+    assert messages.count("\n") == 1
+    subreads.write_bytes(content)
+    assert "resuming after" in finish(start(damaged, output, model, "--device", "cpu", "--resume"))
+    assert records(output) == whole
+
+
+def test_a_model_file_that_changes_between_two_shards(inputs, whole, model, tmp_path):
+    used = tmp_path / "model.safetensors"
+    outputs = [tmp_path / "1.bam", tmp_path / "2.bam"]
+
+    def run_shard(index, **options):
+        run_correct(inputs, outputs[index], model=str(used), device="cpu", shard=(index + 1, 2), **options)
+
+    shutil.copy(save_tiny_model(tmp_path, seed=2), used)
+    run_shard(0)
+    shutil.copy(model, used)
+    run_shard(1)
+    with pytest.raises(OutputError, match=r"2.bam: is not of the same run as .*1.bam: model: 'sha256:\w+' there"):
+        join_shards([str(path) for path in outputs], str(tmp_path / "joined.bam"))
+    with pytest.raises(OutputError, match=r"1.bam: is whole, but of another run \(model: 'sha256:\w+' there"):
+        run_shard(0, resume=True)
+    run_shard(0)
+    join_shards([str(path) for path in outputs], str(tmp_path / "joined.bam"))
+    assert records(tmp_path / "joined.bam") == whole

@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from genoformer.errors import AlignmentError, OutputError, UsageError
 from genoformer.io.reads import partial_path
+from genoformer.workflows import join as join_module
 from genoformer.workflows.join import join_shards
 from genoformer.workflows.output import journal_path, summary_path
 from tests.bam_builder import EOF_BLOCK
@@ -316,3 +318,55 @@ def test_a_shard_with_a_damaged_block(shards, tmp_path):
     with pytest.raises(AlignmentError, match="damaged"):
         join_shards([str(shard) for shard in shards], str(tmp_path / "joined.fastq.gz"))
     assert not (tmp_path / "joined.fastq.gz").exists()
+
+
+# Going on
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_join_that_ended_early_goes_on(inputs, tmp_path, monkeypatch, kind, caplog):
+    shards, joined = run_shards(inputs, tmp_path, kind, 3), tmp_path / f"joined.{kind}"
+    whole = join_shards(shards, str(tmp_path / f"whole.{kind}"))
+    append, appended = join_module._append, []
+
+    def append_or_stop(target, shard, *arguments, **options):
+        if len(appended) == 2:
+            target.write(b"half a shard")
+            raise KeyboardInterrupt
+        append(target, shard, *arguments, **options)
+        appended.append(shard)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(join_module, "_append", append_or_stop)
+        with pytest.raises(KeyboardInterrupt):
+            join_shards(shards, str(joined))
+    assert not joined.exists()
+    with caplog.at_level(logging.INFO):
+        summary = join_shards(shards, str(joined), resume=True)
+    assert "resuming after 2 of 3 shards" in caplog.text
+    assert joined.read_bytes() == (tmp_path / f"whole.{kind}").read_bytes()
+    assert summary == whole
+    assert not journal_path(joined).exists()
+
+
+def test_a_whole_join_is_left_alone_and_one_of_other_shards_is_not(inputs, tmp_path, caplog):
+    shards, joined = run_shards(inputs, tmp_path, "fastq", 2), tmp_path / "joined.fastq"
+    first = join_shards(shards, str(joined))
+    written = joined.stat().st_mtime_ns
+    with caplog.at_level(logging.INFO):
+        assert join_shards(shards[::-1], str(joined), resume=True) == first
+    assert "joined.fastq: is already whole; nothing to do" in caplog.text
+    assert joined.stat().st_mtime_ns == written
+    others = run_shards(inputs, tmp_path, "fastq", 2, max_base_quality=7)
+    assert join_shards(others, str(joined), resume=True)["identity"]["max_base_quality"] == 7
+    assert joined.stat().st_mtime_ns != written
+
+
+def test_the_facts_of_all_shards_add_up(inputs, tmp_path):
+    shards = run_shards(inputs, tmp_path, "fastq", 3)
+    runs = [json.loads(summary_path(path).read_text())["run"] for path in shards]
+    joined = join_shards(shards, str(tmp_path / "joined.fastq"))["run"]
+    for stage in ("read", "pileup", "write", "total"):
+        assert joined["seconds"][stage] == pytest.approx(sum(run["seconds"][stage] for run in runs), abs=0.002)
+    assert (joined["num_shards"], joined["longest"]) == (3, max(run["seconds"]["total"] for run in runs))
+    assert joined["bottleneck"] in {run["bottleneck"] for run in runs}
