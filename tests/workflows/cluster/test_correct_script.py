@@ -23,7 +23,7 @@ PROGRAMS = {
         grep -c ^sbatch calls""",
     "genoformer": """
         echo "genoformer $*" >> calls
-        sh -c "$GENOFORMER" """,
+        exec sh -c "$GENOFORMER" """,
     "scontrol": 'echo "scontrol $*" >> calls',
 }
 
