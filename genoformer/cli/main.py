@@ -25,11 +25,8 @@ from genoformer.cli.check import CHECK_HELP, check
 from genoformer.cli.consensus import app as consensus_app
 from genoformer.cli.expression import app as expression_app
 from genoformer.cli.model import app as model_app
-<<<<<<< HEAD
-from genoformer.cli.variants import app as variants_app
-=======
 from genoformer.cli.report import REPORT_HELP, report
->>>>>>> 2421789 (Report of a run, join that goes on, templates for Slurm, Snakemake and Nextflow, and tests of faults)
+from genoformer.cli.variants import app as variants_app
 from genoformer.errors import GenoformerError
 
 EXIT_BAD_DATA = 1
