@@ -1,4 +1,4 @@
-"""What limits training a consensus model: windows a second of the loader alone, and of training steps.
+"""What limits training a consensus model: windows a second of the loader alone, of training steps, and of both.
 
 Windows are those of the example reads and, where they lie beside the checkout, of ten real ZMWs, repeated to shards
 that are read in random order from the page cache. `ours` is what training reads from; `h5py` is the same shards through
@@ -8,11 +8,15 @@ A step is the forward pass, the alignment loss, the backward pass and the optimi
 ships, in the precision named, without dropout. `freed_memory` is what becomes of a tensor's memory on a CPU: "returned"
 to the kernel, as the C library comes, or "kept", as training asks of it. `share_of_product` is the rate of its matrix
 products (three times the forward pass's) over that of the fastest matrix product of this machine, measured in turns.
+
+With both, the loader feeds the steps of the tiny configuration; `workers` "none" is one batch over and over.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import resource
 import tempfile
 import time
@@ -41,6 +45,7 @@ from genoformer.training.optimizer import build_optimizer, set_learning_rate_
 NUM_SHARDS = 4
 BATCH_SIZE = 64
 NUM_WORKERS = (0, 1, 2)
+STEPS = 12  # in a row, with the loader
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 WITHOUT_DROPOUT = [f"model.{name}_dropout=0" for name in ("attention", "relu", "residual")]
 
@@ -141,19 +146,62 @@ def loader_rows(name: str, reads: Path, num_windows: int, repeats: int) -> list[
     ]
 
 
-def training_step(task: ConsensusTask, batch: Batch, precision: Precision, device: str) -> Callable[[], None]:
+def training_step(
+    task: ConsensusTask, next_batch: Callable[[], Batch], precision: Precision, device: str
+) -> Callable[[], None]:
     """A call that takes one step of the task's optimizer."""
     optimizer = build_optimizer(task.model, task.config.optimizer)
     set_learning_rate_(optimizer, 1e-6)
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
-            loss = task.loss(batch)["loss"]
+            loss = task.loss({name: tensor.to(device) for name, tensor in next_batch().items()})["loss"]
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
     return step
+
+
+def same_batch(config: ConsensusTrainConfig, batch_size: int, device: str) -> Callable[[], Batch]:
+    """Gives one batch over and over."""
+    rows = torch.from_numpy(simulated_rows(config.model, batch_size)).to(device)
+    batch = {"rows": rows, "labels": rows[:, 4 * config.model.max_passes].to(torch.uint8)}
+    return lambda: batch
+
+
+def loaded_rows(config_name: str, reads: Path, device: str, repeats: int) -> list[dict[str, object]]:
+    """A row for each precision and number of reading processes, which feed the steps of one configuration."""
+    config = load_toml(ConsensusTrainConfig, CONFIGS / f"{config_name}.toml", WITHOUT_DROPOUT)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as loaders:
+        source = ConsensusDataset(write_shards(Path(folder), reads, STEPS * BATCH_SIZE), config.model)
+        calls: dict[str, Callable[[], object]] = {}
+        for precision, workers in product(DTYPES, ("none", *NUM_WORKERS)):
+            next_batch = same_batch(config, BATCH_SIZE, device)
+            if workers != "none":
+                loader = Loader(source, batch_size=BATCH_SIZE, seed=1, num_workers=int(workers))
+                next_batch = functools.partial(next, loaders.enter_context(contextlib.closing(iter(loader))))
+            task = ConsensusTask(random_model(config.model).to(device).train(), config)
+            step = training_step(task, next_batch, precision, device)
+            calls[f"{precision} {workers}"] = functools.partial(take_steps, step)
+        timings = time_in_turns(calls, repeats=repeats, warmup=1, device=device)
+    return [
+        {
+            "config": config_name,
+            "precision": name.split()[0],
+            "batch": BATCH_SIZE,
+            "workers": name.split()[1],
+            **timing.rates(STEPS * BATCH_SIZE, "windows_per_s"),
+            "repeats": repeats,
+        }
+        for name, timing in timings.items()
+    ]
+
+
+def take_steps(step: Callable[[], None]) -> None:
+    """So many that what was read ahead hardly counts."""
+    for _ in range(STEPS):
+        step()
 
 
 def step_rows(
@@ -165,10 +213,10 @@ def step_rows(
     for precision in DTYPES:
         calls |= products(precision, device)
         for batch_size in batch_sizes:
-            rows = torch.from_numpy(simulated_rows(config.model, batch_size)).to(device)
-            batch = {"rows": rows, "labels": rows[:, 4 * config.model.max_passes].to(torch.uint8)}
             task = ConsensusTask(random_model(config.model).to(device).train(), config)
-            calls[f"{precision} {batch_size}"] = training_step(task, batch, precision, device)
+            calls[f"{precision} {batch_size}"] = training_step(
+                task, same_batch(config, batch_size, device), precision, device
+            )
     timings = time_in_turns(calls, repeats=repeats, warmup=1, device=device)
     found: list[dict[str, object]] = []
     for precision, batch_size in product(DTYPES, batch_sizes):
@@ -195,14 +243,14 @@ def step_rows(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="of the steps")
-    parser.add_argument("--only", choices=["loader", "step"])
+    parser.add_argument("--only", choices=["loader", "step", "both"])
     parser.add_argument("--configs", nargs="+", default=["consensus_tiny", "consensus_base"])
     parser.add_argument("--batch-sizes", nargs="+", type=int, help="default 32 64 256, on a GPU 256 2048")
     parser.add_argument("--windows", type=int, default=20_000, help="in each run")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for train.csv and train_step.csv")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the rows")
     options = parser.parse_args()
-    if options.only != "loader":
+    if options.only in (None, "step"):
         batch_sizes = options.batch_sizes or ([32, 64, 256] if options.device == "cpu" else [256, 2048])
         steps = []
         for freed_memory in ("returned", "kept"):  # in this order: a process that keeps it goes on to
@@ -211,7 +259,11 @@ def main() -> None:
                     steps += step_rows(name, batch_sizes, options.device, freed_memory, options.repeats)
         print_table(steps)
         write_rows(options.out / "train_step.csv", steps, device=options.device)
-    if options.only != "step":
+    if options.only in (None, "both"):
+        rows = loaded_rows("consensus_tiny", INPUTS["examples"], options.device, options.repeats)
+        print_table(rows)
+        write_rows(options.out / "train_loaded.csv", rows, device=options.device)
+    if options.only in (None, "loader"):
         torch.set_num_threads(1)
         folders = {name: folder for name, folder in INPUTS.items() if (folder / "ccs.bam").is_file()}
         reads = [
