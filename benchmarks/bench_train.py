@@ -260,6 +260,8 @@ def main() -> None:
         print_table(steps)
         write_rows(options.out / "train_step.csv", steps, device=options.device)
     if options.only in (None, "both"):
+        if options.device == "cpu":
+            keep_freed_memory()
         rows = loaded_rows("consensus_tiny", INPUTS["examples"], options.device, options.repeats)
         print_table(rows)
         write_rows(options.out / "train_loaded.csv", rows, device=options.device)
