@@ -26,7 +26,6 @@ from importlib.metadata import version
 from itertools import islice, product
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
@@ -55,18 +54,14 @@ class H5pySource(ConsensusDataset):
 
     def read_batch(self, indices: np.ndarray, draws: Draws | None = None) -> Batch:
         """As `ConsensusDataset.read_batch`, but for the fields that are the same for a molecule."""
-        places = np.searchsorted(self._ends, indices, side="right")
-        starts = np.concatenate([[0], self._ends])[places]
-        windows = np.stack([
-            self._file(place)["windows"][index]
-            for place, index in zip(places.tolist(), (indices - starts).tolist(), strict=True)
-        ])  # fmt: skip
-        rows = np.zeros((len(indices), self.config.num_rows, self.config.window_length), np.int16)
-        rows[:, : 3 * self.config.max_passes] = windows[:, : 3 * self.config.max_passes]
-        return {"rows": torch.from_numpy(rows), "labels": torch.from_numpy(windows[:, -1])}
-
-    def _file(self, place: int) -> h5py.File:
-        return self._shard(place)._file
+        shape = self.config.num_rows, self.config.window_length
+        rows = np.zeros((len(indices), *shape), np.int16)
+        labels = np.empty((len(indices), shape[1]), np.uint8)
+        num_stored = 3 * self.config.max_passes
+        for chosen, shard, places in self._locate(indices):
+            windows = np.stack([shard._file["windows"][place] for place in places.tolist()])
+            rows[chosen, :num_stored], labels[chosen] = windows[:, :num_stored], windows[:, -1]
+        return {"rows": torch.from_numpy(rows), "labels": torch.from_numpy(labels)}
 
 
 @dataclass(frozen=True)
