@@ -26,14 +26,17 @@ from importlib.metadata import version
 from itertools import islice, product
 from pathlib import Path
 
+import h5py
 import numpy as np
 import torch
 
 from benchmarks.bench_consensus_model import DTYPES, best_product, products, random_model, simulated_rows, window_gflop
 from benchmarks.bench_pileup import CONFIG, INPUTS, cut, decode, pile_up, read
 from benchmarks.record import RESULTS, Timing, print_table, time_in_turns, write_rows
+from genoformer.config import ConsensusConfig
 from genoformer.datasets.consensus import ConsensusDataset
 from genoformer.datasets.loader import Batch, Draws, ExampleSource, Loader
+from genoformer.datasets.shards import ShardedExamples
 from genoformer.io.examples import Examples, ExampleWriter
 from genoformer.models.consensus import Precision
 from genoformer.training.config import load_toml
@@ -49,8 +52,16 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 WITHOUT_DROPOUT = [f"model.{name}_dropout=0" for name in ("attention", "relu", "residual")]
 
 
-class H5pySource(ConsensusDataset):
+class H5pySource(ShardedExamples[h5py.File]):
     """The same windows, each read by HDF5 and its filter."""
+
+    def __init__(self, paths: list[Path], config: ConsensusConfig) -> None:
+        self.config = config
+        super().__init__(paths, [self._num_windows(path) for path in paths], h5py.File)
+
+    def _num_windows(self, path: Path) -> int:
+        with h5py.File(path) as file:
+            return len(file["windows"])
 
     def read_batch(self, indices: np.ndarray, draws: Draws | None = None) -> Batch:
         """As `ConsensusDataset.read_batch`, but for the fields that are the same for a molecule."""
@@ -58,8 +69,8 @@ class H5pySource(ConsensusDataset):
         rows = np.zeros((len(indices), *shape), np.int16)
         labels = np.empty((len(indices), shape[1]), np.uint8)
         num_stored = 3 * self.config.max_passes
-        for chosen, shard, places in self._locate(indices):
-            windows = np.stack([shard._file["windows"][place] for place in places.tolist()])
+        for chosen, file, places in self._locate(indices):
+            windows = np.stack([file["windows"][place] for place in places.tolist()])
             rows[chosen, :num_stored], labels[chosen] = windows[:, :num_stored], windows[:, -1]
         return {"rows": torch.from_numpy(rows), "labels": torch.from_numpy(labels)}
 
