@@ -60,6 +60,13 @@ def test_worked_by_hand():
     assert moments.num_bins == 3
 
 
+def test_other_programs_give_the_same_on_values_near_zero():
+    """enformer-pytorch 0.8.12's MeanPearsonCorrCoefPerChannel and torchmetrics 1.9.0's R2Score, in float32."""
+    moments = moments_of(*(values.astype(np.float32) for values in draw(6, 50, 3, seed=4)))
+    assert moments.pearson().tolist() == pytest.approx([0.63068527, 0.61433828, 0.69954908], abs=3e-7)
+    assert moments.r2().tolist() == pytest.approx([0.04563999, -0.07720363, 0.16152531], abs=3e-7)
+
+
 def test_it_is_not_the_mean_of_correlations_within_windows():
     """Each window by itself falls as the other rises; both together rise."""
     predicted = np.array([[[0.0], [1.0]], [[10.0], [11.0]]])
