@@ -1,6 +1,6 @@
 """bigWig files in: coverage base by base.
 
-Source: Kent et al. 2010, "BigWig and BigBed", supplement: header and total summary.
+Source: Kent et al. 2010, "BigWig and BigBed", supplement: header, zoom headers and total summary.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from genoformer.genome.interval import Interval
 
 _BYTE_ORDERS = {struct.pack(order + "I", 0x888FFC26): order for order in "<>"}  # by a file's first bytes
 _HEADER = "IHHQQQHHQQIQ"
-_OFFSETS = slice(3, 6)  # of contigs, data and index, in the header
+_NUM_ZOOMS, _OFFSETS = 2, slice(3, 6)  # in the header; the offsets are of contigs, data and index
+_ZOOM = "IIQQ"  # bases of a bin, none, offsets of data and index
 _SUMMARY_OFFSET = 9
 _SUMMARY = "Qdddd"  # bases covered, least, most, sum, sum of squares
 
@@ -90,7 +91,9 @@ def _sum_of_values(path: Path) -> float:
             if order is None:
                 raise DataError(f"{path}: starts with {head[:8]!r}; expected a bigWig file")
             header = struct.unpack(order + _HEADER, head)
-            if max(header[_OFFSETS]) >= size:
+            zooms = file.read(header[_NUM_ZOOMS] * struct.calcsize("<" + _ZOOM))
+            offsets = [offset for zoom in struct.iter_unpack(order + _ZOOM, zooms) for offset in zoom[2:]]
+            if max(*header[_OFFSETS], *offsets) >= size:
                 raise struct.error
             if not header[_SUMMARY_OFFSET]:
                 return math.nan

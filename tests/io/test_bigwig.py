@@ -53,7 +53,7 @@ def test_values_that_are_no_numbers(tmp_path, value, shown):
         assert track.values(Interval("chr1", 30, 32)).tolist() == [2, 2]
 
 
-@pytest.mark.parametrize("share", [0.02, 0.05, 0.5])
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.5, 0.7, 0.9])
 def test_a_file_that_is_cut_off(tmp_path, share):
     path = write_bigwig(tmp_path / "a.bw", {"chr1": np.random.default_rng(0).integers(0, 9, 50_000).astype(float)})
     whole = path.read_bytes()
