@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -67,20 +68,23 @@ def find_training_shards(folders: Sequence[Path], command: str) -> list[Path]:
 
 def training_batches(source: ExampleSource, config: TrainConfig, process: Process) -> Loader:
     """This process's batches for training."""
-    return Loader(
-        source,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        rank=process.rank,
-        world_size=process.world_size,
-        num_workers=config.num_workers,
-        pin_memory=process.device.type == "cuda",
-    )
+    return Loader(source, seed=config.seed, **_reading(config, process))
 
 
 def evaluation_batches(source: ExampleSource, config: TrainConfig, process: Process) -> SinglePass:
     """This process's share of the examples that a model is assessed with."""
-    return SinglePass(source, batch_size=config.batch_size, rank=process.rank, world_size=process.world_size)
+    return SinglePass(source, **_reading(config, process))
+
+
+def _reading(config: TrainConfig, process: Process) -> dict[str, Any]:
+    """How a process reads examples, whatever for."""
+    return {
+        "batch_size": config.batch_size,
+        "rank": process.rank,
+        "world_size": process.world_size,
+        "num_workers": config.num_workers,
+        "pin_memory": process.device.type == "cuda",
+    }
 
 
 def warn_of_no_evaluation(split: str) -> None:
