@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from genoformer.errors import DataError, OutputError
 from genoformer.genome.interval import Interval
@@ -16,6 +19,7 @@ from genoformer.io.expression_examples import ExpressionShard
 from genoformer.io.hdf5_shards import shard_kind
 from genoformer.io.predictions import PredictionFile
 from genoformer.io.reads import partial_path, read_json, read_sequences
+from genoformer.io.score_hdf5 import ScoreFile
 from genoformer.io.vcf import read_vcf
 from genoformer.workflows.output import summary_path
 
@@ -23,6 +27,7 @@ _SUMMARY, _JOURNAL, _PARTIAL = ".summary.json", ".journal.json", ".partial"
 _EXAMPLES_AT_ONCE = 64
 _BASES_AT_ONCE = 1 << 20
 _END_BYTES = 64
+_PARQUET = b"PAR1"
 
 
 def check_file(path: Path) -> str:
@@ -118,6 +123,21 @@ def _check_predictions(path: Path) -> str:
         return f"{num_tracks:,} tracks of {file.num_bins:,} bins"
 
 
+def _check_scores(path: Path) -> str:
+    with ScoreFile(path) as file:
+        return f"scores of {sum(1 for _ in file.rows()):,} variants"
+
+
+def _check_parquet(path: Path) -> str:
+    """A Parquet file begins and ends with its name, which is written last."""
+    with path.open("rb") as file:
+        start = file.read(len(_PARQUET))
+        file.seek(max(0, os.fstat(file.fileno()).st_size - len(_PARQUET)))
+        if not start == file.read() == _PARQUET:
+            raise DataError(f"{path}: does not begin and end as Parquet does, so it is cut off; make it again")
+    return "a Parquet table"
+
+
 def _check_bigwig(path: Path) -> str:
     with BigWig(path) as file:
         for chrom, length in file.lengths.items():
@@ -152,7 +172,7 @@ def _check_table(path: Path) -> str:
     """Rows have the columns of the first line, but for comments, and the last one ends."""
     num_rows, num_columns, line = -1, 0, ""
     try:
-        with path.open(encoding="utf-8", newline="\n") as file:
+        with _open_text(path) as file:
             for num_rows, line in enumerate(file):
                 found = line.count("\t") + 1
                 num_columns = num_columns or found
@@ -160,9 +180,17 @@ def _check_table(path: Path) -> str:
                     raise DataError(f"{path} line {num_rows + 1}: has {found} columns; expected {num_columns}")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is no text ({error.reason}); make it again") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read after {num_rows + 1} lines ({error}); make it again") from None
     if not line.endswith("\n"):
         raise DataError(f"{path}: ends within a line or is empty, so it is cut off; make it again")
     return f"{num_rows:,} rows"
+
+
+def _open_text(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="\n")
+    return path.open(encoding="utf-8", newline="\n")
 
 
 def _check_json(path: Path) -> str:
@@ -184,6 +212,7 @@ _HDF5_CHECKS: dict[str, Callable[[Path], str]] = {
     "consensus": _check_consensus_examples,
     "expression": _check_expression_examples,
     "predictions": _check_predictions,
+    "variant scores": _check_scores,
 }
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Path], str]], ...] = (
     ((_PARTIAL, _JOURNAL), _check_unfinished),
@@ -194,7 +223,8 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Path], str]], ...] = (
     ((".safetensors",), _check_model),
     ((".pt",), _check_training_state),
     ((".vcf", ".vcf.gz"), _check_vcf),
-    ((".tsv",), _check_table),
+    ((".tsv", ".tsv.gz"), _check_table),
+    ((".parquet",), _check_parquet),
     ((".json",), _check_json),
     ((".html",), _check_page),
 )

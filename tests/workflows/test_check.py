@@ -7,9 +7,11 @@ import pytest
 from genoformer.config import ConsensusConfig
 from genoformer.errors import DataError
 from genoformer.io.reads import partial_path
+from genoformer.io.score_hdf5 import write_score_hdf5
 from genoformer.workflows.check import check_file, files_to_check
 from genoformer.workflows.output import journal_path, summary_path
 from tests.correct_inputs import run_correct, save_tiny_model, simulate_molecules, write_inputs
+from tests.score_rows import VARIANTS, Rows
 from tests.training.consensus_shards import TINY, write_shards
 
 
@@ -115,6 +117,8 @@ def test_what_is_unfinished(copy):
         ("cut.tsv", b"a\tb\n1\t2", "cut.tsv: ends within a line or is empty"),
         ("bytes.tsv", b"a\xff\n", "bytes.tsv: is no text"),
         ("cut.json", b'{"a": 1', "cut.json: cannot be read as JSON"),
+        ("text.tsv.gz", b"text", "text.tsv.gz: cannot be read after 0 lines"),
+        ("cut.parquet", b"PAR1...", "cut.parquet: does not begin and end as Parquet does"),
         ("cut.html", b"<!DOCTYPE html>", "cut.html: does not end as a page does"),
         ("step-000000001.pt", b"PK", "step-000000001.pt: cannot be read"),
         ("text.bw", b"text", "text.bw: starts with b'text'"),
@@ -131,6 +135,7 @@ def test_other_files_that_are_whole(tmp_path):
     for name, content, found in (
         ("rows.tsv", "#note\na\tb\n1\t2\n", None),
         ("rows.tsv", "a\tb\n1\t2\n", "1 rows"),
+        ("rows.parquet", "PAR1...PAR1", "a Parquet table"),
         ("any.json", json.dumps({"a": 1}), "a JSON object"),
         ("page.html", "<html></html>\n", "a page"),
         ("calls.vcf", "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n", "0 records"),
@@ -138,6 +143,11 @@ def test_other_files_that_are_whole(tmp_path):
         (tmp_path / name).write_text(content)
         if found is not None:
             assert check_file(tmp_path / name) == found
+
+
+def test_scores_of_variants(tmp_path):
+    write_score_hdf5(tmp_path / "scores.h5", Rows())
+    assert check_file(tmp_path / "scores.h5") == f"scores of {len(VARIANTS)} variants"
 
 
 def test_a_file_that_is_not_there(tmp_path):

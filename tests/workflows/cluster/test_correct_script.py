@@ -118,7 +118,11 @@ def test_a_shard_that_ends_well_though_it_was_told_to_stop_is_done(folder):
 
 @pytest.mark.parametrize(
     ("output", "suffix", "group", "resume"),
-    [("d.x/o.fastq.gz", "fastq.gz", "consensus", " --resume"), ("tracks", "h5", "expression", "")],
+    [
+        ("d.x/o.fastq.gz", "fastq.gz", "consensus", " --resume"),
+        ("tracks", "h5", "expression", ""),
+        ("s.vcf", "h5", "variants", ""),
+    ],
 )
 def test_the_join_names_all_shards_and_reports(folder, output, suffix, group, resume):
     code, _ = end(start(folder, "join", 2, output, "--", group, "correct", "x.bam", SLURM_JOB_ID="18"))
