@@ -26,13 +26,12 @@ from genoformer.genome.read_errors import DELETION, INSERTION, MISMATCH
 from genoformer.io.calibration_file import read_calibration
 from genoformer.io.reads import whole_files
 from genoformer.workflows.assess_totals import YIELD_PHREDS, FileTotals, check_aligned
-from genoformer.workflows.report import check_can_draw
+from genoformer.workflows.report import HTML, JSON, TSV, check_outputs
 from genoformer.workflows.report_reads import assessment_html
 from genoformer.workflows.score_reads import Placement, ReadScore, Truth, TruthKind, check_threads
 
 FORMAT_VERSION = 1
 DRAFT, CORRECTED = SIDES = ("draft", "corrected")
-HTML, TSV, JSON = SUFFIXES = (".html", ".tsv", ".json")
 
 _READ_COLUMNS = ("length", "placement", "mismatches", "insertions", "deletions", "identity", "clipped", "predicted_q")
 
@@ -53,11 +52,7 @@ class AssessOptions:
     def check(self) -> None:
         """Raises UsageError on the first option that cannot work."""
         check_threads(self.threads)
-        if not self.outputs:
-            raise UsageError("no output; name a file with -o")
-        for output in self.outputs:
-            if not output.endswith(SUFFIXES):
-                raise UsageError(f"output '{output}': expected a name ending in {', '.join(SUFFIXES)}")
+        check_outputs(self.outputs)
         if not math.isfinite(self.min_quality):
             raise UsageError(f"--min-quality is {self.min_quality}; expected a number")
         inputs = [path for path in (self.corrected, self.draft, self.truth, self.calibration) if path is not None]
@@ -114,8 +109,6 @@ def assess(options: AssessOptions, on_progress: Callable[[int], None] | None = N
         DataError: input that is damaged or does not fit together, output that cannot be written.
     """
     options.check()
-    if any(output.endswith(HTML) for output in options.outputs):
-        check_can_draw()
     calibration = None if options.calibration is None else read_calibration(options.calibration).tables
     with whole_files(options.outputs) as files:
         summary, rows = _assess(options, calibration, on_progress)

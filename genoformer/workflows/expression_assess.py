@@ -30,14 +30,13 @@ from genoformer.workflows.expression_figures import TrackTotals, tracks_tsv
 from genoformer.workflows.gene_sums import GeneSums
 from genoformer.workflows.head_choice import choose_head
 from genoformer.workflows.model_choice import find_model
-from genoformer.workflows.report import check_can_draw
+from genoformer.workflows.report import HTML, JSON, TSV, check_outputs
 from genoformer.workflows.report_expression import expression_html
 from genoformer.workflows.track_predictor import PRECISIONS, TrackPredictor, load_track_model, window_shape
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
-HTML, TSV, JSON = SUFFIXES = (".html", ".tsv", ".json")
 _READING_PROCESSES = 2  # beside a GPU
 _SHARD_NAME = re.compile(r"(.+)-(\d+)-of-(\d+)\.h5")
 
@@ -48,7 +47,7 @@ class AssessExpressionOptions:
 
     Attributes:
         model: a file, or the name of a model that ships.
-        outputs: files ending in one of `SUFFIXES`.
+        outputs: files ending in .tsv, .json or .html.
         species: a head of the model; None: the one with the tracks of the data.
         gene_types: of the genes that count; none: all.
         batch_size: windows at a time on a GPU; on a CPU they come one by one.
@@ -69,11 +68,7 @@ class AssessExpressionOptions:
 
     def check(self) -> None:
         """Raises UsageError on the first option that cannot work."""
-        if not self.outputs:
-            raise UsageError("no output; name a file with -o")
-        for output in self.outputs:
-            if not output.endswith(SUFFIXES):
-                raise UsageError(f"output '{output}': expected a name ending in {', '.join(SUFFIXES)}")
+        check_outputs(self.outputs)
         files = [Path(self.model), *([] if self.genes is None else [self.genes]), *map(Path, self.outputs)]
         if len({path.resolve() for path in files}) != len(files):
             raise UsageError("model, genes and outputs must be different files")
@@ -97,8 +92,6 @@ def assess_expression(
         DataError: input that is damaged or does not fit together, output that cannot be written.
     """
     options.check()
-    if any(output.endswith(HTML) for output in options.outputs):
-        check_can_draw()
     shards = find_shards(options.data, options.split)
     with whole_files(options.outputs) as files:
         summary = _assess(options, shards, on_progress)

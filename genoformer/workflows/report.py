@@ -17,6 +17,7 @@ from genoformer.errors import UsageError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+HTML, TSV, JSON = SUFFIXES = (".html", ".tsv", ".json")  # of the files that an assessment is written to
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; color: #1a1a1a; }
 h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2rem 0 .3rem; }
@@ -48,6 +49,18 @@ def check_can_draw() -> None:
         raise UsageError(
             f"{error.name} is not installed, and an HTML report needs it; run: pip install 'genoformer[report]'"
         ) from None
+
+
+def check_outputs(outputs: Iterable[str]) -> None:
+    """Raises UsageError where there is no output, one does not end in one of `SUFFIXES`, or HTML cannot be drawn."""
+    outputs = list(outputs)
+    if not outputs:
+        raise UsageError("no output; name a file with -o")
+    for output in outputs:
+        if not output.endswith(SUFFIXES):
+            raise UsageError(f"output '{output}': expected a name ending in {', '.join(SUFFIXES)}")
+    if any(output.endswith(HTML) for output in outputs):
+        check_can_draw()
 
 
 def page(title: str, parts: Iterable[str]) -> bytes:

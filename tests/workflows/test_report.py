@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from genoformer.errors import UsageError
-from genoformer.workflows.report import as_text, check_can_draw, figure, headline, page, plots, table
+from genoformer.workflows.report import as_text, check_can_draw, check_outputs, figure, headline, page, plots, table
 
 pytest.importorskip("matplotlib")
 
@@ -36,3 +36,14 @@ def test_matplotlib_that_is_not_there(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"matplotlib is not installed, .* pip install 'genoformer\[report\]'"):
         check_can_draw()
+
+
+def test_outputs_by_their_endings(monkeypatch):
+    check_outputs(["a.tsv", "b.json", "c.html"])
+    for outputs, message in (([], "no output; name a file"), (["a.txt"], "output 'a.txt': expected a name ending in")):
+        with pytest.raises(UsageError, match=message):
+            check_outputs(outputs)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    check_outputs(["a.tsv"])
+    with pytest.raises(UsageError, match="matplotlib is not installed"):
+        check_outputs(["a.tsv", "a.html"])
