@@ -1,15 +1,20 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from genoformer import assets
 from genoformer.config import ConsensusConfig
+from genoformer.datasets.consensus import ConsensusDataset
+from genoformer.io.truth import SPLITS
 from genoformer.models.checkpoint import load_checkpoint, load_model
 from genoformer.models.consensus import ConsensusTransformer, base_probs
 from genoformer.nn.distillation import distillation_loss
 from genoformer.nn.losses import alignment_loss
 from genoformer.training.consensus import ConsensusTask, ConsensusTrainConfig, windows_match
 from genoformer.training.optimizer import build_optimizer, set_learning_rate_
+from genoformer.workflows.examples import ExamplesOptions, make_examples
 from tests.training.consensus_shards import TINY, random_examples
 
 MODEL = ConsensusConfig(**TINY)
@@ -137,17 +142,36 @@ def test_what_is_exported_is_the_model_and_how_it_was_trained(tmp_path):
     assert torch.equal(load_model(path)(batch["rows"]), task.model.eval()(batch["rows"]))
 
 
-def test_a_few_windows_are_learned_by_heart():
+def learned(batch, config, learning_rate, num_steps):
+    """What the task says of a batch that a model was trained on, without dropout, and on nothing else."""
     torch.manual_seed(0)
-    config = MODEL.model_copy(update={"rezero": False, "condenser_width": 32, "filter_width": 64})
-    task, batch = ConsensusTask(ConsensusTransformer(config), config_of(optimizer={"kind": "adamw"})), batch_of(8)
-    task.model.eval()  # without dropout
+    task = ConsensusTask(ConsensusTransformer(config), config_of(optimizer={"kind": "adamw"}))
+    task.model.eval()
     optimizer = build_optimizer(task.model, task.config.optimizer)
-    set_learning_rate_(optimizer, 3e-3)
-    for _ in range(200):
+    set_learning_rate_(optimizer, learning_rate)
+    for _ in range(num_steps):
         values = task.loss(batch)
         optimizer.zero_grad()
         values["loss"].backward()
         optimizer.step()
+    return values
+
+
+def test_a_few_windows_are_learned_by_heart():
+    config = MODEL.model_copy(update={"rezero": False, "condenser_width": 32, "filter_width": 64})
+    values = learned(batch_of(8), config, learning_rate=3e-3, num_steps=200)
     assert values["loss"] < 0.5  # nats a window of 20 bases
+    assert values["per_example_accuracy"] == 1.0
+
+
+def test_the_windows_of_a_zmw_are_learned_by_heart(tmp_path):
+    names = ("subreads_to_ccs.bam", "ccs.bam", "truth_to_ccs.bam", "truth.bed", "truth_split.tsv")
+    summary = make_examples(ExamplesOptions(*(str(assets.path("examples", name)) for name in names), tmp_path, limit=1))
+    split = next(split for split in SPLITS if summary.get(f"n_examples_{split}"))
+    config = ConsensusConfig(use_ccs_quality=True, condenser_width=32, num_layers=1, filter_width=64)
+    windows = ConsensusDataset([tmp_path / f"{split}-00001-of-00001.h5"], config)
+    batch = windows.read_batch(np.arange(len(windows)))
+    values = learned(batch, config, learning_rate=1e-2, num_steps=90)
+    assert len(windows) == 25
+    assert values["loss"] < 0.2  # nats a window of 100 columns
     assert values["per_example_accuracy"] == 1.0

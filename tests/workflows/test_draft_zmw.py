@@ -149,7 +149,7 @@ def test_real_molecules(real):
     subreads, truth = real
     drafts = {zmw: draft_molecule(subreads[zmw]) for zmw in CCS_ERRORS}
     errors = {zmw: num_errors(drafts[zmw].sequence, truth[zmw]) for zmw in CCS_ERRORS}
-    assert sum(errors.values()) < sum(CCS_ERRORS.values())
+    assert sum(errors.values()) <= 163  # as the README says
     assert all(errors[zmw] <= 1.1 * CCS_ERRORS[zmw] for zmw in CCS_ERRORS), errors
     expected = sum(error_prob(draft.quals).sum() for draft in drafts.values())
     assert 0.5 * sum(errors.values()) < expected < 2 * sum(errors.values())
