@@ -1,0 +1,66 @@
+"""Commands and options that the templates use exist, also those of engines that are not installed here."""
+
+import re
+
+import pytest
+import typer
+
+from genoformer.cli.main import app
+from tests.workflows.cluster.test_train_under_slurm import CHECKOUT
+
+FOLDER = CHECKOUT / "genoformer" / "workflows" / "cluster"
+TEMPLATES = sorted(path for path in FOLDER.rglob("*") if path.name in ("Snakefile", "main.nf", "correct.sbatch"))
+# What stands for a command or a group in a template.
+PLACEHOLDERS = {"{COMMAND}": "correct", '"$1"': "consensus"}
+COMMAND = re.compile(r'genoformer (?:(consensus|expression|variants) )?([a-z][a-z-]*)((?:[^"\n]|\\\n)*)')
+
+
+def commands(text):
+    """Groups, commands and options of the calls in a template, shell's line continuations included."""
+    joined = re.sub(r"\\+\n\s*", " ", text)
+    for placeholder, word in PLACEHOLDERS.items():
+        joined = joined.replace(placeholder, word)
+    for match in COMMAND.finditer(joined):
+        yield match[1], match[2], re.findall(r" (--?[a-z][a-z-]*)", match[3])
+
+
+def known_options(group, name):
+    found = typer.main.get_command(app)
+    for part in filter(None, (group, name)):
+        found = found.commands[part]
+    return {option for parameter in found.params for option in parameter.opts}
+
+
+def test_the_templates_are_there():
+    names = [str(path.relative_to(FOLDER)) for path in TEMPLATES]
+    assert names == [
+        "correct.sbatch",
+        "nextflow/main.nf",
+        "nextflow/modules/genoformer/correct/main.nf",
+        "nextflow/modules/genoformer/join/main.nf",
+        "snakemake/Snakefile",
+    ]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_commands_and_options_exist(path):
+    lines = [line for line in path.read_text().splitlines() if not re.match(r"\s*(#|//)", line)]
+    for group, name, options in commands("\n".join(lines)):
+        assert set(options) <= known_options(group, name), (group, name)
+
+
+def test_every_command_is_looked_at():
+    seen = {(group, name) for path in TEMPLATES for group, name, _ in commands(path.read_text())}
+    assert {("consensus", "correct"), ("consensus", "join"), ("consensus", "align"), (None, "report")} <= seen
+
+
+def test_a_wrong_option_would_be_seen():
+    [(group, name, options)] = commands("genoformer consensus join \\\n  a.bam --resumes -o b.bam")
+    assert options == ["--resumes", "-o"]
+    assert not set(options) <= known_options(group, name)
+
+
+def test_the_example_config_has_keys_that_its_schema_knows():
+    schema = (FOLDER / "snakemake" / "config.schema.yaml").read_text()
+    keys = re.findall(r"^(\w+):", (FOLDER / "snakemake" / "config.yaml").read_text(), re.MULTILINE)
+    assert {"output", "subreads", "shards"} <= set(keys) <= set(re.findall(r"^  (\w+):$", schema, re.MULTILINE))
