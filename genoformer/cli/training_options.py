@@ -20,7 +20,8 @@ RUN_HELP = (
     "is installed, and checkpoints.\n\n"
     "SIGUSR1 or SIGTERM: the run saves after its step and exits with 75, 'try again'; --resume goes on and ends with "
     "the weights of a run that was not interrupted, to the bit. Several processes: 'torchrun --nproc-per-node 4 "
-    "--no-python genoformer ... train ...'. Slurm jobs: genoformer/workflows/cluster/train.sbatch."
+    "--no-python genoformer ... train ...'; torchrun itself then exits with 1, and status.json in the run's folder "
+    "says 'interrupted'. Slurm jobs: genoformer/workflows/cluster/train.sbatch."
 )
 
 ConfigFile = Annotated[str, typer.Argument(help="TOML file of the model and of its training.")]
