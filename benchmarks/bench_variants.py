@@ -71,9 +71,8 @@ def random_window(model: ExpressionTransformer, num_variants: int) -> tuple[np.n
     covered = config.target_bins * config.bin_bp
     starts = (config.window_bp - covered) // 2 + (np.arange(num_variants) + 0.5) * covered / num_variants
     letters = GENOME_LETTERS.decode()
-    return codes, [
-        Variant("chr1", int(start), letters[codes[int(start)]], letters[codes[int(start)] - 3]) for start in starts
-    ]
+    places = [(int(start), int(codes[int(start)])) for start in starts]
+    return codes, [Variant("chr1", start, letters[code], letters[code - 3]) for start, code in places]
 
 
 def predictor_of(
