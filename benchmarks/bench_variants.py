@@ -135,7 +135,8 @@ def rows_of_precision(options: argparse.Namespace) -> list[dict[str, object]]:
     model = scaled_model(options.model, options.device)
     codes, variants = random_window(model, options.variants[-1])
     scores = {
-        precision: scores_of(model, codes, variants, precision, options) for precision in ["fp32", *options.precisions]
+        precision: scores_of(predictor_of(model, codes, options.batch_size, precision), variants)
+        for precision in ["fp32", *options.precisions]
     }
     rows: list[dict[str, object]] = []
     for precision in options.precisions:
