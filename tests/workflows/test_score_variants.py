@@ -1,5 +1,7 @@
 """`genoformer.score_variants`: the same scores as the command, in memory."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -58,3 +60,16 @@ def test_what_cannot_be(case):
         genoformer.score_variants(case.model, case.genome, [case.variants[0].flipped()], species="human", device="cpu")
     with pytest.raises(UsageError, match="score_variants: unknown setting 'speces'"):
         genoformer.score_variants(case.model, case.genome, [Variant("chr1", 0, "A", "C")], speces="human")
+
+
+def test_the_demo_model_tells_broken_sites_from_neutral_variants():
+    """By the largest fall of a track; AUROC by counting pairs. tests/models/test_expression_demo.py has it in full."""
+    data = Path(__file__).resolve().parents[2] / "data"
+    folder, model = data / "examples" / "expression", data / "checkpoints" / "expression-demo.safetensors"
+    calls = folder / "variants.vcf"
+    scores = genoformer.score_variants(model, folder / "genome.fa", calls, scores=["sar"], device="cpu")
+    lines = [line for line in calls.read_text().splitlines() if not line.startswith("#")]
+    breaks = np.array(["BREAKS=." not in line for line in lines])
+    fall = -scores["sar_sum"].min(axis=1)
+    assert breaks.sum() == (~breaks).sum() == 55
+    assert (fall[breaks][:, None] > fall[~breaks][None]).mean() >= 0.95
