@@ -1,11 +1,15 @@
 """Speed and memory of the expression model, forward pass and training step, beside enformer-pytorch with equal weights.
 
 On a CPU every row is a process of its own, one after the other: seconds, CPU seconds (of user and system, the figure to
-compare where others use the machine) and peak memory are those of one call after `--warmup` others. On a GPU
-rows are calls in one process, timed in turns. `difference` is the largest of the outputs to those of enformer-pytorch
-in float32 (of ours where it is not installed: the extra `peers`), over the largest output; both have the gamma basis
-over features, which is the only one that enformer-pytorch computes. GFLOP/s count convolutions, linear maps and
-attention as the published model has them, whatever is left out; a training step counts three times the forward pass.
+compare where others use the machine) and peak memory are those of one call after `--warmup` others. `difference` is the
+largest of a forward pass's outputs to those of the first row, over its largest output; all programs have the gamma
+basis over features, which is the only one that enformer-pytorch computes. On a GPU rows are calls in one process, timed
+in turns with matrix products of the same precision, whose fastest is the rate that `share_of_product` refers to;
+float32 is as PyTorch comes, which lets convolutions use TF32. FLOP are those of the published model's convolutions,
+linear maps and attention, whatever a program leaves out; a training step counts three times the forward pass.
+
+enformer-pytorch, the baseline, is installed by `pip install -c constraints.txt -e '.[peers]'`; without it there are
+rows of ours alone. torch.compile is for a GPU: on a CPU, compiling the loops over pieces and heads takes minutes.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -21,12 +26,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from benchmarks.bench_consensus_model import DTYPES, best_product, products
-from benchmarks.record import CHECKOUT, RESULTS, print_table, time_in_turns, write_rows
+from benchmarks.record import CHECKOUT, RESULTS, Timing, print_table, time_in_turns, write_rows
 from genoformer.config import ExpressionConfig
 from genoformer.models.enformer_names import pytorch_name, pytorch_shape
 from genoformer.models.export_enformer import enformer_pytorch_config
@@ -40,7 +46,9 @@ CONFIGS = {
         value_width=48, position_features=48, filter_width=768, pointwise_width=768,
     ),
 }  # fmt: skip
-OURS, THEIRS = "genoformer", "enformer-pytorch"
+OURS, RECOMPUTING, COMPILED = "genoformer", "genoformer, checkpoint_tower", "genoformer, torch.compile"
+THEIRS = "enformer-pytorch"
+PROGRAMS = [THEIRS, OURS, RECOMPUTING, COMPILED]
 
 
 def window_gflop(config: ExpressionConfig) -> float:
@@ -70,6 +78,7 @@ def build(program: str, config: ExpressionConfig, device: str) -> nn.Module:
             model = ExpressionTransformer(config)
         positions = model.positions
         model.to_empty(device="cpu").positions = positions
+        model.checkpoint_tower = program == RECOMPUTING
     tensors, generator = dict(model.state_dict(keep_vars=True)), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, shape in expression_shapes(config):
@@ -81,7 +90,8 @@ def build(program: str, config: ExpressionConfig, device: str) -> nn.Module:
             tensor.copy_(
                 (draws.exp() if is_positive else draws).reshape(pytorch_shape(name, shape) if theirs else shape)
             )
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    return torch.compile(model) if program == COMPILED else model  # type: ignore[return-value]
 
 
 def random_sequence(config: ExpressionConfig, batch_size: int, device: str) -> torch.Tensor:
@@ -90,6 +100,8 @@ def random_sequence(config: ExpressionConfig, batch_size: int, device: str) -> t
 
 
 def forward_call(model: nn.Module, sequence: torch.Tensor, precision: str) -> Callable[[], dict[str, torch.Tensor]]:
+    model.eval()
+
     def forward() -> dict[str, torch.Tensor]:
         with torch.inference_mode(), torch.autocast(sequence.device.type, DTYPES[precision], precision == "bf16"):
             return model(sequence)
@@ -149,9 +161,7 @@ def measure_here(options: argparse.Namespace) -> None:
     torch.save(next(iter(outputs.values())).detach(), options.outputs)
 
 
-def measure_apart(
-    model: str, program: str, what: str, precision: str, options: argparse.Namespace
-) -> dict[str, object]:
+def measure_apart(model: str, program: str, what: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
     """One row on the CPU by a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = Path(folder) / "outputs.pt"
@@ -164,78 +174,83 @@ def measure_apart(
         return {**json.loads(done.stdout.splitlines()[-1]), "outputs": torch.load(outputs, weights_only=True)}
 
 
+def runs_of(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Program and precision of each row, the baseline first; on a CPU it is measured in float32 alone."""
+    return [
+        (program, precision)
+        for program in PROGRAMS
+        for precision in options.precisions
+        if program in options.programs and (program != THEIRS or has_peer())
+        if program != THEIRS or precision == "fp32" or options.device == "cuda"
+    ]
+
+
 def rows_on_cpu(options: argparse.Namespace) -> list[dict[str, object]]:
-    """Rows of every model: enformer-pytorch in float32 first, which all others are compared with."""
+    """Rows of every model and call; figures of the first are what the others' are compared with."""
     rows = []
     for model, what in ((model, what) for model in options.models for what in options.calls):
-        runs = [(THEIRS, "fp32")] if has_peer() else []
-        runs += [(OURS, precision) for precision in options.precisions]
-        first: dict[str, object] = {}
-        for program, precision in runs:
+        first: dict[str, Any] = {}
+        for program, precision in runs_of(options):
             found = measure_apart(model, program, what, precision, options)
             first = first or found
-            expected = first["outputs"]
-            difference = (found["outputs"] - expected).abs().max() / expected.abs().max()  # type: ignore[operator,attr-defined]
             work = window_gflop(CONFIGS[model]) * options.batch_size * (3 if what == "step" else 1)
-            row: dict[str, object] = {
+            row = {
                 "model": model, "what": what, "program": program, "precision": precision,
                 "batch_size": options.batch_size,
             }  # fmt: skip
             row |= {name: f"{found[name]:.4g}" for name in found if name != "outputs"}
-            row["gflop_per_cpu_s"] = f"{work / float(found['cpu_seconds']):.0f}"  # type: ignore[arg-type]
+            row["gflop_per_cpu_s"] = f"{work / found['cpu_seconds']:.0f}"
             for name in ("cpu_seconds", "peak_memory_gib"):
-                row[f"{name}_ratio"] = f"{float(found[name]) / float(first[name]):.3f}"  # type: ignore[arg-type]
-            row["difference"] = f"{float(difference):.1e}"
+                row[f"{name}_ratio"] = f"{found[name] / first[name]:.3f}"
+            if what == "forward":  # a step drops other values every time
+                expected = first["outputs"]
+                row["difference"] = f"{float((found['outputs'] - expected).abs().max() / expected.abs().max()):.1e}"
             rows.append(row)
             print_table([row])
     return rows
 
 
 def rows_on_gpu(options: argparse.Namespace) -> list[dict[str, object]]:
-    """Rows of every model, batch size and precision on CUDA, with the rate of the fastest matrix product."""
-    rows = []
-    for model in options.models:
-        config = CONFIGS[model]
-        for program, precision, batch_size in runs_on_gpu(options):
-            network = build(program, config, "cuda")
-            sequence = random_sequence(config, batch_size, "cuda")
-            for what in options.calls:
-                torch.cuda.reset_peak_memory_stats()
-                try:
-                    calls: dict[str, Callable[[], object]] = {
-                        "call": CALLS[what](network, sequence, precision),
-                        **products(precision, "cuda"),  # type: ignore[arg-type]
-                    }
-                    timings = time_in_turns(calls, repeats=options.repeats, device="cuda")
-                except torch.cuda.OutOfMemoryError:
-                    print(f"{model}, {program}, {precision}, batch {batch_size}, {what}: out of memory")
-                    continue
-                tflop = window_gflop(config) * batch_size * (3 if what == "step" else 1) / 1e3
-                product, product_rate = best_product(timings, precision)  # type: ignore[arg-type]
-                rate = tflop / timings["call"].median_s
-                rows.append({
-                    "model": model, "what": what, "program": program, "precision": precision,
-                    "batch_size": batch_size, **timings["call"].rates(batch_size, "windows_per_s"),
-                    "ms_per_window": f"{1e3 * timings['call'].median_s / batch_size:.3f}",
-                    "tflop_per_s": f"{rate:.1f}", "best_product": product,
-                    "share_of_product": f"{1e3 * rate / product_rate:.3f}",
-                    "peak_memory_gib": f"{torch.cuda.max_memory_allocated() / 2**30:.2f}",
-                    "repeats": options.repeats,
-                })  # fmt: skip
-                print_table(rows[-1:])
-            del network
+    """Rows of every model, program, precision and batch size on CUDA."""
+    rows: list[dict[str, object]] = []
+    baseline: dict[tuple[str, str, int], float] = {}  # seconds of enformer-pytorch in float32
+    sizes = [(model, batch_size) for model in options.models for batch_size in options.batch_sizes]
+    for (model, batch_size), (program, precision) in itertools.product(sizes, runs_of(options)):
+        network = build(program, CONFIGS[model], "cuda")
+        sequence = random_sequence(CONFIGS[model], batch_size, "cuda")
+        for what in options.calls:
+            try:
+                timings, memory = time_on_gpu(CALLS[what](network, sequence, precision), precision, options.repeats)
+            except torch.cuda.OutOfMemoryError:
+                print(f"{model}, {program}, {precision}, batch {batch_size}, {what}: out of memory")
+                continue
+            seconds = timings["call"].median_s
+            if (program, precision) == (THEIRS, "fp32"):
+                baseline[model, what, batch_size] = seconds
+            gflop_per_s = window_gflop(CONFIGS[model]) * batch_size * (3 if what == "step" else 1) / seconds
+            product, product_rate = best_product(timings, precision)  # type: ignore[arg-type]
+            theirs = baseline.get((model, what, batch_size))
+            rows.append({
+                "model": model, "what": what, "program": program, "precision": precision, "batch_size": batch_size,
+                **timings["call"].rates(batch_size, "windows_per_s"),
+                "ms_per_window": f"{1e3 * seconds / batch_size:.3f}",
+                "tflop_per_s": f"{gflop_per_s / 1e3:.1f}", "best_product": product,
+                "share_of_product": f"{gflop_per_s / product_rate:.3f}",
+                "times_baseline_fp32": "" if theirs is None else f"{theirs / seconds:.2f}",
+                "peak_memory_gib": f"{memory:.2f}", "repeats": options.repeats,
+            })  # fmt: skip
+            print_table(rows[-1:])
     return rows
 
 
-def runs_on_gpu(options: argparse.Namespace) -> list[tuple[str, str, int]]:
-    """Program, precision and batch size of each row on a GPU."""
-    programs = [OURS, *([THEIRS] if has_peer() else [])]
-    return [
-        (program, precision, batch_size)
-        for program in programs
-        for precision in options.precisions
-        for batch_size in options.batch_sizes
-    ]
+def time_on_gpu(call: Callable[[], object], precision: str, repeats: int) -> tuple[dict[str, Timing], float]:
+    """Timings of a call and of matrix products by name, and the call's peak memory in GiB."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    memory = torch.cuda.max_memory_allocated() / 2**30
+    calls = {"call": call, **products(precision, "cuda")}  # type: ignore[arg-type]
+    return time_in_turns(calls, repeats=repeats, device="cuda"), memory
 
 
 @functools.cache
@@ -248,6 +263,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--models", nargs="+", default=list(CONFIGS), choices=list(CONFIGS))
     parser.add_argument("--calls", nargs="+", default=["forward"], choices=list(CALLS))
+    parser.add_argument("--programs", nargs="+", default=[THEIRS, OURS], choices=PROGRAMS)
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=list(DTYPES))
     parser.add_argument("--batch-size", type=int, default=1, help="windows a call on a CPU")
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 2, 4, 8], help="windows a call on a GPU")
@@ -257,7 +273,7 @@ def main() -> None:
     one = parser.add_argument_group("one row, in this process")
     one.add_argument("--outputs", type=Path, help="file for the outputs; the figures go to stdout")
     one.add_argument("--model", choices=list(CONFIGS))
-    one.add_argument("--program", choices=[OURS, THEIRS])
+    one.add_argument("--program", choices=PROGRAMS)
     one.add_argument("--what", choices=list(CALLS))
     one.add_argument("--precision", choices=list(DTYPES))
     options = parser.parse_args()
