@@ -52,7 +52,7 @@ def _onednn_product(x: Tensor, weight: Tensor, bias: Tensor | None = None, activ
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
 
 
-def _transposed_product(x: Tensor, y: Tensor) -> Tensor:
+def transposed_product(x: Tensor, y: Tensor) -> Tensor:
     """x^T y by oneDNN, [D_x, D_y], of x [n, D_x] and y [n, D_y]; the product copies its first factor: the narrower."""
     if x.shape[1] <= y.shape[1]:
         return _onednn_product(x.t(), y.t())
@@ -73,7 +73,7 @@ class _OneDnnLinear(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         grad_x = _onednn_product(grad, weight.t()) if ctx.needs_input_grad[0] else None  # [n, D_in]
-        grad_weight = _transposed_product(grad, x) if ctx.needs_input_grad[1] else None  # [D_out, D_in]
+        grad_weight = transposed_product(grad, x) if ctx.needs_input_grad[1] else None  # [D_out, D_in]
         return grad_x, grad_weight, grad.sum(0) if ctx.has_bias else None
 
 

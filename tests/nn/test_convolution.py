@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from genoformer.nn import convolution as module
 from genoformer.nn.convolution import (
     ConvBlock,
     Convolution,
@@ -18,6 +19,7 @@ from genoformer.nn.convolution import (
     recomputed,
     running_averages_kept,
 )
+from genoformer.nn.linear import onednn_refusal
 from tests import expression_reference as reference
 
 
@@ -51,7 +53,12 @@ def test_convolution_by_hand():
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize(("length", "width"), [(1, 3), (2, 15), (7, 5), (40, 15), (9, 1)])
-def test_convolution_value_and_gradient(batch, length, width):
+@pytest.mark.parametrize("wide", [False, True])
+def test_convolution_value_and_gradient(batch, length, width, wide, monkeypatch):
+    reason = onednn_refusal(torch.device("cpu"), torch.float32)
+    if wide and reason:
+        pytest.skip(reason)
+    monkeypatch.setattr(module, "_WIDE", 1 if wide else 256)
     torch.manual_seed(1)
     layer = Convolution(4, 6, width)
     tensors = [draws(batch, length, 4), layer.weight, draws(6, seed=2)]
@@ -62,7 +69,9 @@ def test_convolution_value_and_gradient(batch, length, width):
         return torch.einsum("blwi,oiw->blo", windows, weight) + bias
 
     def ours(x, weight, bias):
-        return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
+        found = torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
+        assert ("WideConvolution" in type(found.grad_fn).__name__) == wide
+        return found
 
     exact = gradients(plain, [t.double() for t in tensors])
     found = gradients(ours, tensors)
