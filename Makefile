@@ -6,10 +6,12 @@ INSTALLED := $(VENV)/.installed
 NEWER_TRITON := $(BUILD)/triton-3.7.1
 TRACKS := data/examples/expression
 REGION := chr3:1-32,000
+IGV := igv@3.8.10
+IGV_SHA256 := 87b991ae2a720978172e269dd5127c495e56df5af31144dff19c83124e2f5744
 SOURCE_ROOTS := PYTHONPATH=.:kernels
 CANDIDATES := $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14
 
-.PHONY: help demo test lint bench gpu wheel clean
+.PHONY: help demo test lint bench gpu wheel igv clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -46,6 +48,17 @@ gpu: ## run the GPU tests and every benchmark on CUDA with the Python at hand
 
 wheel: $(INSTALLED) ## build sdist and wheel into dist/
 	$(VENV)/bin/python -m hatchling build --clean -t sdist -t wheel
+
+igv: $(BUILD)/igv.min.js ## fetch igv.js by npm, for `variants report --igv build/igv.min.js`
+
+# What is fetched is used only if it is the file that the page was tested with.
+$(BUILD)/igv.min.js:
+	@mkdir -p $@.folder
+	cd $@.folder && npm pack --silent $(IGV)
+	tar -xzf $@.folder/*.tgz -C $@.folder package/dist/igv.min.js
+	echo "$(IGV_SHA256)  $@.folder/package/dist/igv.min.js" | sha256sum --check --quiet
+	@mv $@.folder/package/dist/igv.min.js $@
+	@rm -r $@.folder
 
 clean: ## remove what these targets made
 	rm -rf $(VENV) $(BUILD) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -34,6 +34,7 @@ def modules_there():
     found = [
         *CHECKOUT.glob("genoformer/**/*.py"),
         *CHECKOUT.glob("kernels/**/*.py"),
+        *CHECKOUT.glob("genoformer/**/*.js"),
         *CHECKOUT.glob("kernels/**/*.cpp"),
         *CHECKOUT.glob("genoformer/**/*.sbatch"),
     ]

@@ -315,13 +315,29 @@ class ScoreFile:
 
     def rows(self) -> Iterator[ScoredVariant]:
         """The rows, in order."""
-        table, genes = self.table, self._gene_rows()
-        datasets = [self._file[dataset_name(score)] for score in table.scores]
+        genes = self._gene_rows()
         for place, head in enumerate(self.heads()):
+            yield self._row(place, head, genes)
+
+    def row(self, place: int) -> ScoredVariant:
+        """One of the rows, without its genes."""
+        with self._reading():
+            columns = tuple(self._file[name][place : place + 1].tolist()[0] for name in ("record", "pos", *_TEXTS))
+        return self._row(place, _head(columns), iter([([], np.zeros((0, len(self.table.tracks)), np.float32))]))
+
+    def blocks(self, score: str) -> Iterator[np.ndarray]:
+        """A score of all variants, float32 [n, T], a block of rows at a time."""
+        at_a_time = max(1, _BLOCK_BYTES // (4 * max(1, len(self.table.tracks))))
+        for start in range(0, self.num_rows, at_a_time):
             with self._reading():
-                values = np.array([dataset[place] for dataset in datasets], np.float32)
-                predictions = np.array([self._file[a][place] for a in ("REF", "ALT")]) if table.num_bins else None
-                yield ScoredVariant(head, values, predictions, next(genes) if table.gene_score else None)
+                yield self._file[dataset_name(score)][start : start + at_a_time]
+
+    def _row(self, place: int, head: VariantHead, genes: Iterator[tuple[list[int], np.ndarray]]) -> ScoredVariant:
+        table = self.table
+        with self._reading():
+            values = np.array([self._file[dataset_name(score)][place] for score in table.scores], np.float32)
+            predictions = np.array([self._file[a][place] for a in ("REF", "ALT")]) if table.num_bins else None
+            return ScoredVariant(head, values, predictions, next(genes) if table.gene_score else None)
 
     def _gene_rows(self) -> Iterator[tuple[list[int], np.ndarray]]:
         """Genes of each variant and their scores."""

@@ -33,14 +33,13 @@ from genoformer.workflows.output import file_identity
 from genoformer.workflows.prediction_plan import read_regions, regions_digest, shard_of, window_of
 from genoformer.workflows.prediction_run import run_predictions
 from genoformer.workflows.prediction_store import PredictionStore
-from genoformer.workflows.report_logos import check_can_draw_logos, logo_png
+from genoformer.workflows.report_logos import MAX_LOGO_BP, check_can_draw_logos, logo_png
 from genoformer.workflows.shard_files import shard_suffix
 from genoformer.workflows.track_predictor import load_track_model
 
 OnProgress = Callable[[int, int], None]
 
 TRACK_NAME = "contributions"
-MAX_LOGO_BP = 400
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,9 @@ def check_outputs(outputs: Iterable[str]) -> None:
         check_can_draw()
 
 
-def page(title: str, parts: Iterable[str]) -> bytes:
-    """A whole HTML file, UTF-8; `parts` are HTML."""
-    head = f'<meta charset="utf-8"><title>{as_text(title)}</title><style>{_STYLE}</style>'
+def page(title: str, parts: Iterable[str], more_head: str = "") -> bytes:
+    """A whole HTML file, UTF-8; `parts`, and what else goes into its head, are HTML."""
+    head = f'<meta charset="utf-8"><title>{as_text(title)}</title><style>{_STYLE}</style>{more_head}'
     body = "\n".join([f"<h1>{as_text(title)}</h1>", *parts])
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'.encode()
 

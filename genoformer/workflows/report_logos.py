@@ -6,6 +6,7 @@ logomaker and matplotlib come with the extra `plots`. Equal figures give equal b
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from genoformer.genome.interval import Interval
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MAX_LOGO_BP = 400
 _ROW_BP = 100
 _ROW_INCHES = (13.0, 1.6)
 _DPI = 110
@@ -39,21 +41,68 @@ def logo_png(place: Interval, letters: bytes, values: np.ndarray, title: str) ->
     """A logo of the letters, in rows.
 
     Args:
+        place: at most MAX_LOGO_BP long, so that a figure stays readable.
         letters: of the genome at `place`, upper case; N has no height.
         values: of each letter, [length]; below 0 it hangs down.
     """
+    heights = _heights(letters, values)
+    limits = min(0.0, float(heights.min())), max(0.0, float(heights.max()))
+
+    def draw(rows: Sequence[Sequence[Axes]]) -> None:
+        for (axes,), part in zip(rows, _parts(place), strict=True):
+            _draw_row(axes, heights[part], place.start + part.start + 1, limits)
+
+    return _png(draw, len(_parts(place)), (1,), _with_place(title, place))
+
+
+def mutagenesis_png(place: Interval, letters: bytes, effects: np.ndarray, title: str, score: str) -> bytes:
+    """A logo of how much is lost where a letter is changed, over a map of what each change does, in rows.
+
+    Args:
+        place, letters: as for `logo_png`.
+        effects: of changing each base into A, C, G and T, [length, 4]; 0 for the letter that is there.
+        score: what effects are called.
+    """
+    heights = _heights(letters, -effects.sum(axis=1) / (effects.shape[1] - 1))
+    limits = min(0.0, float(heights.min())), max(0.0, float(heights.max()))
+    reach = float(np.abs(effects).max()) or 1.0
+
+    def draw(rows: Sequence[Sequence[Axes]]) -> None:
+        for (logo, changes), part in zip(rows, _parts(place), strict=True):
+            first = place.start + part.start + 1
+            _draw_row(logo, heights[part], first, limits)
+            _draw_map(changes, effects[part], first, reach)
+
+    return _png(draw, len(_parts(place)), (2, 1), f"{_with_place(title, place)}: mean loss, and {score} of each change")
+
+
+def _heights(letters: bytes, values: np.ndarray) -> np.ndarray:
+    """Heights of A, C, G and T, [L, 4]: the values where the letters are."""
+    return one_hot(genome_codes(letters)) * np.asarray(values, np.float64)[:, None]
+
+
+def _parts(place: Interval) -> list[slice]:
+    """What each row shows."""
+    return [slice(start, start + _ROW_BP) for start in range(0, place.length, _ROW_BP)]
+
+
+def _with_place(title: str, place: Interval) -> str:
+    return title if title == str(place) else f"{title}  {place}"
+
+
+def _png(
+    draw: Callable[[Sequence[Sequence[Axes]]], None], num_rows: int, heights: tuple[int, ...], title: str
+) -> bytes:
+    """A figure of rows, each of axes with the given shares of its height, one under the other."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    heights = one_hot(genome_codes(letters)) * np.asarray(values, np.float64)[:, None]  # [L, 4]
-    starts = range(0, place.length, _ROW_BP)
-    limits = min(0.0, float(heights.min())), max(0.0, float(heights.max()))
     with matplotlib.rc_context(_RC):
-        figure = Figure(figsize=(_ROW_INCHES[0], _ROW_INCHES[1] * len(starts)), layout="constrained")
-        figure.suptitle(f"{_plain(title)}  {_plain(str(place))}" if title != str(place) else _plain(title))
-        rows = figure.subplots(len(starts), squeeze=False)[:, 0]
-        for axes, start in zip(rows, starts, strict=True):
-            _draw_row(axes, heights[start : start + _ROW_BP], place.start + start + 1, limits)
+        figure = Figure(figsize=(_ROW_INCHES[0], _ROW_INCHES[1] * num_rows * sum(heights) / heights[0]))
+        figure.set_layout_engine("constrained")
+        figure.suptitle(title.replace("$", r"\$"))  # matplotlib sees no formula
+        all_axes = figure.subplots(num_rows * len(heights), height_ratios=heights * num_rows, squeeze=False)[:, 0]
+        draw([list(all_axes[start : start + len(heights)]) for start in range(0, len(all_axes), len(heights))])
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png", dpi=_DPI, metadata={"Software": None})
     return drawn.getvalue()
@@ -68,13 +117,22 @@ def _draw_row(axes: Axes, heights: np.ndarray, first_position: int, limits: tupl
     if heights.any():  # without a letter to draw, logomaker complains
         table = pandas.DataFrame(heights, columns=list(GENOME_LETTERS.decode()), index=positions)
         logomaker.Logo(table, ax=axes, flip_below=True)
-    axes.set_xlim(first_position - 0.5, first_position + _ROW_BP - 0.5)
     if limits[0] < limits[1]:
         axes.set_ylim(*limits)
+    _number(axes, positions)
+
+
+def _draw_map(axes: Axes, effects: np.ndarray, first_position: int, reach: float) -> None:
+    """Draws effects [n, 4] as colours from blue, a loss, over white to red, a gain, of at most `reach`."""
+    positions = range(first_position, first_position + len(effects))
+    extent = (first_position - 0.5, first_position + len(effects) - 0.5, len(GENOME_LETTERS) - 0.5, -0.5)
+    axes.imshow(effects.T, cmap="bwr", vmin=-reach, vmax=reach, aspect="auto", extent=extent, interpolation="nearest")
+    axes.set_yticks(range(len(GENOME_LETTERS)), list(GENOME_LETTERS.decode()))
+    _number(axes, positions)
+
+
+def _number(axes: Axes, positions: range) -> None:
+    """Numbers the bases, and leaves room for as many as a row has."""
+    axes.set_xlim(positions[0] - 0.5, positions[0] + _ROW_BP - 0.5)
     ticks = positions[:: _ROW_BP // _NUM_TICKS]
     axes.set_xticks(list(ticks), [f"{tick:,}" for tick in ticks])
-
-
-def _plain(text: str) -> str:
-    """Text in which matplotlib sees no formula."""
-    return text.replace("$", r"\$")

@@ -140,6 +140,10 @@ def score_table(scorer: VariantScorer, genome: Genome, origin: Mapping[str, Any]
         "precision": settings.precision,
         "noise": NOISE if settings.precision == "fp32" else f"that of {settings.precision}",
         "scores": json.dumps(scorer.scores),
+        "window_bp": scorer.predictor.config.window_bp,
+        "bin_bp": scorer.predictor.config.bin_bp,
+        "centre": settings.centre,
+        "grid_bp": settings.grid_bp or 0,
     }
     return ScoreTable(
         scorer.scores,

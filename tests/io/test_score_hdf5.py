@@ -73,6 +73,19 @@ def test_rows_come_back_and_bytes_are_the_same(tmp_path, path, monkeypatch, bloc
         assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("block_bytes", [1, 1 << 24])
+def test_single_rows_and_blocks_of_a_score(path, monkeypatch, block_bytes):
+    monkeypatch.setattr(score_hdf5, "_BLOCK_BYTES", block_bytes)
+    rows = list(Rows().rows())
+    with ScoreFile(path) as file:
+        assert file.row(2).head == rows[2].head
+        np.testing.assert_array_equal(file.row(2).values, rows[2].values)
+        np.testing.assert_array_equal(file.row(2).predictions, rows[2].predictions)
+        blocks = list(file.blocks(TABLE.scores[1]))
+    np.testing.assert_array_equal(np.concatenate(blocks), [row.values[1] for row in rows])
+    assert len(blocks) == (len(rows) if block_bytes == 1 else 1)
+
+
 def test_files_without_variants_genes_or_predictions(tmp_path):
     for name, rows in (
         ("empty.h5", Rows([])),

@@ -1,0 +1,78 @@
+"""`genoformer variants ism`: the command; `cli/variants.py` registers it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from genoformer.cli.expression_predict import Device, GenomeFile, Model, Quiet, Species, Threads, parse_shifts
+from genoformer.cli.terminal import Count, set_up_log
+
+ISM_HELP = (
+    "Saturation mutagenesis: change every base of a region, or around the variants of a VCF file, into every other, "
+    "and score each change.\n\n"
+    "Scores are those of 'score', on the same shortcut: all changes of a stretch share one prediction of the genome. "
+    "The .h5 file has Baskerville's layout: seqs \\[n, bases, 4] and for each score \\[n, bases, 4, tracks]. Logos of "
+    "the first stretches, with a map of the changes, are PNG files beside it (needs the extra 'plots')."
+)
+
+
+def ism(
+    genome: GenomeFile,
+    region: Annotated[
+        str | None, typer.Argument(help="Bases to change: chr8:11,500,000-11,500,200. Or say --vcf.")
+    ] = None,
+    *,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .h5 file to write.")],
+    model: Model,
+    vcf: Annotated[
+        str | None, typer.Option(help="VCF file: change the bases around each variant; - for standard input.")
+    ] = None,
+    around: Annotated[int, typer.Option(help="Bases on either side of a variant's first base.", min=0)] = 20,
+    scores: Annotated[str, typer.Option(help="Scores, with commas between them; logos show the first.")] = "sad",
+    species: Species = None,
+    tracks: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Tracks by index (7), indices from first to last (10-19), or identifier or description with * and ? "
+            "('CAGE:*'); may be given several times. Default: all."
+        ),
+    ] = None,
+    rc: Annotated[bool, typer.Option("--rc", help="Average over both strands.")] = False,
+    shifts: Annotated[str, typer.Option(help="Average over windows moved by so many bases: -3..3, or -1,0,1.")] = "0",
+    no_reuse: Annotated[
+        bool, typer.Option("--no-reuse", help="Predict every change in full, to check the shortcut.")
+    ] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Sequences that the model takes at once. Default: 1 on CPU, 8 on CUDA.", min=1)
+    ] = None,
+    precision: Annotated[
+        Literal["fp32", "tf32", "bf16-tower", "bf16"],
+        typer.Option(help="Arithmetic of the model. All but fp32 hide small effects."),
+    ] = "fp32",
+    logos: Annotated[int, typer.Option(help="Draw the first so many stretches.", min=0)] = 10,
+    device: Device = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Scores changes and says how many."""
+    from genoformer.workflows.ism import ism as run_ism
+    from genoformer.workflows.ism_options import IsmOptions
+    from genoformer.workflows.score_options import ScoreSettings
+
+    set_up_log(quiet)
+    settings = ScoreSettings(
+        scores=tuple(scores.split(",")), species=species, tracks=tuple(tracks or ()), rc=rc,
+        shifts=parse_shifts(shifts), reuse=not no_reuse, batch_size=batch_size, precision=precision,
+    )  # fmt: skip
+    options = IsmOptions(genome, output, model, region, vcf, around, settings, logos, device, threads)
+    with Count("changes", hidden=quiet) as count:
+        summary = run_ism(options, count.update)
+    if not quiet:
+        typer.echo(
+            f"genoformer: {summary['changes']:,} changes in {summary['stretches']:,} stretches in "
+            f"{summary['run']['seconds']:,.1f} s",
+            err=True,
+        )
