@@ -10,6 +10,7 @@ from typing import Any
 from genoformer.errors import OutputError
 from genoformer.io.reads import read_json, write_json, write_text
 from genoformer.workflows.output import summary_path
+from genoformer.workflows.prediction_store import store_path
 from genoformer.workflows.report import as_text, page, table
 
 _WORK = {"read": "reading", "pileup": "drafts and pileups", "model": "model", "write": "stitching and writing"}
@@ -52,11 +53,12 @@ def write_run_report(outputs: Iterable[str], html: str | None, multiqc: str | No
 def _summary(output: str) -> tuple[str, dict[str, Any]]:
     """The name of an output and its summary."""
     suffix = str(summary_path(""))
-    name = output.removesuffix(suffix)
-    summary = read_json(summary_path(name))
+    name = Path(output.removesuffix(suffix))
+    path = summary_path(store_path(name) if name.is_dir() else name)
+    summary = read_json(path)
     if not isinstance(summary.get("counts"), dict) or not isinstance(summary.get("identity"), dict):
-        raise OutputError(f"{summary_path(name)}: is no summary of a run; name what the run wrote")
-    return Path(name).name, summary
+        raise OutputError(f"{path}: is no summary of a run; name what the run wrote")
+    return name.name, summary
 
 
 def run_page(summaries: Mapping[str, Mapping[str, Any]]) -> bytes:

@@ -126,6 +126,14 @@ def test_multiqc_finds_the_files(shards, tmp_path):
     assert (data / "multiqc_genoformer_outcomes.txt").exists() or list(data.glob("*genoformer_outcomes*"))
 
 
+def test_a_folder_of_tracks_has_its_summary_inside(tmp_path):
+    summary = {"identity": {"version": "1"}, "counts": {"tracks": 2}}
+    (tmp_path / "tracks").mkdir()
+    summary_path(tmp_path / "tracks" / "predictions").write_text(json.dumps(summary))
+    write_run_report([str(tmp_path / "tracks")], str(tmp_path / "r.html"), None)
+    assert ["tracks", "2"] in Cells((tmp_path / "r.html").read_bytes()).rows
+
+
 def test_an_output_without_a_summary(tmp_path):
     with pytest.raises(OutputError, match=r"out.bam.summary.json: cannot be read as JSON"):
         write_run_report([str(tmp_path / "out.bam")], str(tmp_path / "r.html"), None)
