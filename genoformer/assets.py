@@ -22,13 +22,14 @@ def path(folder: str, name: str) -> Path:
 
     Args:
         folder: "configs", "checkpoints" or "examples".
-        name: a file name without folders, such as "consensus_tiny.toml".
+        name: of the file in it, such as "consensus_tiny.toml" or "expression/genome.fa".
     Raises:
         UsageError: on an unknown folder or file; the message names both places and the nearest file name.
     """
     places = _places(folder)
+    is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
     for place in places:
-        if name == Path(name).name and (place / name).is_file():
+        if is_inside and (place / name).is_file():
             return place / name
     near = difflib.get_close_matches(name, _shipped_names(places), n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -42,4 +43,4 @@ def _places(folder: str) -> tuple[Path, Path]:
 
 
 def _shipped_names(places: tuple[Path, Path]) -> list[str]:
-    return sorted(file.name for place in places if place.is_dir() for file in place.iterdir())
+    return sorted(str(file.relative_to(place)) for place in places for file in place.rglob("*") if file.is_file())

@@ -123,10 +123,10 @@ def test_the_example_tracks_are_made_by_the_command_that_their_page_names(tmp_pa
     shipped = Path(__file__).resolve().parents[2] / "data" / "examples"
     assert "genoformer expression simulate --seed 12 --size 96kb --contigs 3 -o" in (shipped / "README.md").read_text()
     simulate_expression(SimulateExpressionOptions(tmp_path, 12, 96_000, 3))
-    for path in (shipped / "expression").glob("*.[!f]*"):
-        if path.suffix != ".bw":
+    for path in (shipped / "expression").iterdir():
+        if path.suffix not in (".bw", ".fai"):
             assert path.read_bytes() == (tmp_path / path.name).read_bytes()
-            continue
-        with pyBigWig.open(str(path)) as one, pyBigWig.open(str(tmp_path / path.name)) as other:
-            values = [file.values("chr3", 0, 32_000, numpy=True) for file in (one, other)]
+        if path.suffix == ".bw":
+            with pyBigWig.open(str(path)) as one, pyBigWig.open(str(tmp_path / path.name)) as other:
+                values = [file.values("chr3", 0, 32_000, numpy=True) for file in (one, other)]
             assert (values[0] != values[1]).mean() < 0.001
