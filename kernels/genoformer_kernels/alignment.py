@@ -138,10 +138,10 @@ def _moves(first, second):
 
 
 @triton.jit
-def _left_shift(labels_ptr, bases_ptr, stride, num_labels, LABELS: tl.constexpr):
+def _left_shift(labels_ptr, bases_ptr, num_labels, LABELS: tl.constexpr):
     """Writes the bases of a label without its gaps; their number, and NaN where a symbol is none, else 0."""
     place = tl.arange(0, LABELS)
-    symbol = tl.load(labels_ptr + place.to(tl.int64) * stride, mask=place < num_labels, other=0).to(tl.int32)
+    symbol = tl.load(labels_ptr + place, mask=place < num_labels, other=0).to(tl.int32)
     is_base = (symbol != 0).to(tl.int32)
     rank = tl.cumsum(is_base, 0) - 1
     tl.store(bases_ptr + rank, symbol, mask=is_base != 0)
@@ -152,7 +152,7 @@ def _left_shift(labels_ptr, bases_ptr, stride, num_labels, LABELS: tl.constexpr)
 @triton.jit
 def _alignment_kernel(  # noqa: PLR0913, PLR0915
     probs_ptr,  # [B, L, 5], any strides, float32, bfloat16 or float16
-    labels_ptr,  # [B, M], any strides, whole numbers
+    labels_ptr,  # [B, M], any stride of B, whole numbers
     loss_ptr,  # [B] float32
     gradient_ptr,  # [B, L, 5] float32
     posterior_ptr,  # [B, M + L, L] float32: base i and column j, from 0, at [i + j + 1, j]
@@ -165,7 +165,6 @@ def _alignment_kernel(  # noqa: PLR0913, PLR0915
     probs_stride_l,
     probs_stride_c,
     labels_stride_b,
-    labels_stride_m,
     deletion_whole,  # over the unit
     deletion_part,
     scale,  # from -log2 p to a cost over the unit
@@ -192,9 +191,7 @@ def _alignment_kernel(  # noqa: PLR0913, PLR0915
     number = tl.program_id(0)
     while number < batch:
         example = number.to(tl.int64)
-        length, poison = _left_shift(
-            labels_ptr + example * labels_stride_b, bases_ptr, labels_stride_m, num_labels, LABELS
-        )
+        length, poison = _left_shift(labels_ptr + example * labels_stride_b, bases_ptr, num_labels, LABELS)
         tl.debug_barrier()  # the bases are read by other threads than wrote them
 
         here = probs_ptr + example * probs_stride_b + lane.to(tl.int64) * probs_stride_l
@@ -217,8 +214,8 @@ def _alignment_kernel(  # noqa: PLR0913, PLR0915
         whole = tl.full([COLUMNS], _NOWHERE, tl.float32)
         part = tl.zeros([COLUMNS], tl.float32)
         diagonal_whole, diagonal_part = whole, part  # of k - 2, one column to the left
-        left_whole = deletion_whole * 0.0
-        left_part = deletion_part * 0.0
+        left_whole = tl.full([], 0.0, tl.float32)
+        left_part = tl.full([], 0.0, tl.float32)
         last = length + num_columns
         k = 1
         while k <= last:
@@ -361,6 +358,8 @@ def solve(
     if reason := refusal(probs, labels):
         raise ValueError(f"alignment kernel: {reason}")
     probs = _upcast_for_interpreter(probs.detach())
+    if labels.stride(1) != 1:  # a stride would take the registers that long labels need
+        labels = labels.contiguous()
     batch, num_columns, _ = probs.shape
     num_labels = labels.shape[1]
     num_diagonals = num_labels + num_columns
@@ -381,7 +380,7 @@ def solve(
     if batch:
         _alignment_kernel[(programs,)](
             probs, labels, loss, probs_gradient, skewed, bases, weights,
-            batch, num_labels, num_columns, *probs.stride(), *labels.stride(),
+            batch, num_labels, num_columns, *probs.stride(), labels.stride(0),
             *_whole_and_part(deletion_cost / unit, rough=temperature is None),
             scale, head, scale - head, _bits_behind_point(scale), unit,
             COLUMNS=shape.columns, LABELS=shape.labels, HARD=temperature is None,
