@@ -25,7 +25,7 @@ from genoformer.errors import AlignmentError, DataError
 from genoformer.genome.variant import Variant
 from genoformer.io.reads import decompressed
 
-STDIN = "-"
+STDIN, STDIN_NAME = "-", "standard input"
 MAX_LINE_BYTES = 1 << 28  # a genotype of four letters for each of 50 million samples; more is hostile or no VCF
 MAX_POSITION = (1 << 31) - 1
 MIN_COLUMNS, VCF_COLUMNS = 5, 8  # CHROM POS ID REF ALT, and QUAL FILTER INFO
@@ -104,7 +104,7 @@ def seekable_vcf(path: str | Path) -> Iterator[Path]:
         yield copy
 
 
-def read_vcf(path: str | Path, on_note: OnNote | None = None) -> Iterator[VcfRecord]:
+def read_vcf(path: str | Path, on_note: OnNote | None = None, name: str | None = None) -> Iterator[VcfRecord]:
     """Records of a VCF file in its order, which need not be that of the genome.
 
     Columns are parted by tabs, or by any white space where a line has no tab; there must be the same number in all
@@ -112,25 +112,27 @@ def read_vcf(path: str | Path, on_note: OnNote | None = None) -> Iterator[VcfRec
 
     Args:
         on_note: told once what is not as VCF asks for.
+        name: what messages call the file; None: its path.
     Raises:
         DataError: no such file, not VCF, damaged or cut off, or a record that is none. The text names the record.
     """
-    reader = _Reader(Path(path), on_note or (lambda note: None))
+    shown = name or str(path)
+    reader = _Reader(shown, on_note or (lambda note: None))
     try:
         with open(path, "rb") as file:
-            yield from reader.records(decompressed(file, Path(path)))
+            yield from reader.records(decompressed(file, Path(shown)))
     except AlignmentError as error:
         raise DataError(str(error)) from None
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read after {reader.num_records} records: {reason}") from None
+        raise DataError(f"{shown}: cannot be read after {reader.num_records} records: {reason}") from None
 
 
 class _Reader:
     """Takes the lines of one file apart."""
 
-    def __init__(self, path: Path, on_note: OnNote) -> None:
-        self.path, self.on_note = path, on_note
+    def __init__(self, name: str, on_note: OnNote) -> None:
+        self.name, self.on_note = name, on_note
         self.num_lines = self.num_records = self.num_columns = 0
 
     def records(self, lines: BufferedReader | GzipFile) -> Iterator[VcfRecord]:
@@ -145,18 +147,18 @@ class _Reader:
                 has_header = True
             elif line.strip():
                 if not self.num_records and not has_header:
-                    self.on_note(f"{self.path}: has no header; taking its columns for CHROM, POS, ID, REF, ALT")
+                    self.on_note(f"{self.name}: has no header; taking its columns for CHROM, POS, ID, REF, ALT")
                 self.num_records += 1
                 yield self._record(line)
             if not line.endswith(b"\n"):
-                self.on_note(f"{self.path}: its last line has no end; if that is no whole record, the file is cut off")
+                self.on_note(f"{self.name}: its last line has no end; if that is no whole record, the file is cut off")
         if not self.num_lines:
-            raise DataError(f"{self.path}: the file is empty; expected VCF")
+            raise DataError(f"{self.name}: the file is empty; expected VCF")
 
     def _check_start(self, line: bytes) -> None:
         kind = next((kind for start, kind in _BINARY_STARTS.items() if line.startswith(start)), None)
         if kind is not None:
-            raise DataError(f"{self.path}: expected VCF, found {kind}")
+            raise DataError(f"{self.name}: expected VCF, found {kind}")
 
     def _record(self, line: bytes) -> VcfRecord:
         separator = b"\t" if b"\t" in line else None
@@ -192,11 +194,11 @@ class _Reader:
         if found != expected:
             raise self._error(f"has {found} columns, the records before it {expected}; the file is damaged or cut off")
         if not self.num_columns and found < VCF_COLUMNS:
-            self.on_note(f"{self.path}: its records have {found} columns, VCF asks for {VCF_COLUMNS}; reading them")
+            self.on_note(f"{self.name}: its records have {found} columns, VCF asks for {VCF_COLUMNS}; reading them")
         self.num_columns = found
 
     def _error(self, complaint: str) -> DataError:
-        return DataError(f"{self.path} record {self.num_records} (line {self.num_lines}): {complaint}")
+        return DataError(f"{self.name} record {self.num_records} (line {self.num_lines}): {complaint}")
 
 
 def _shown(text: str) -> str:

@@ -15,7 +15,7 @@ from genoformer import __version__
 from genoformer.genome.variant import KINDS
 from genoformer.io.genome_fasta import Genome
 from genoformer.io.gtf import read_gtf
-from genoformer.io.vcf import STDIN, read_vcf, seekable_vcf
+from genoformer.io.vcf import STDIN, STDIN_NAME, read_vcf, seekable_vcf
 from genoformer.models.checkpoint import model_hash
 from genoformer.models.expression import ExpressionTransformer
 from genoformer.workflows.gene_scores import GeneScorer
@@ -101,9 +101,10 @@ def _source(options: ScoreOptions, vcf: Path, genome: Genome, model: ExpressionT
             logger.info("%s", text)
         noted.add(text)
 
+    name = STDIN_NAME if options.vcf == STDIN else options.vcf
     return VariantSource(
-        vcf,
-        functools.partial(read_vcf, vcf, note),
+        name,
+        functools.partial(read_vcf, vcf, note, name),
         genome,
         ref_mismatch=options.settings.ref_mismatch,
         max_allele_bp=model.config.window_bp // 2,

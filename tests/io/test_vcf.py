@@ -144,6 +144,11 @@ def test_files_that_are_no_vcf(tmp_path, content, message):
         list(read_vcf(written(tmp_path, content, "calls.vcf.gz" if content[:2] == b"\x1f\x8b" else "calls.vcf")))
 
 
+def test_messages_call_a_file_by_the_name_given(tmp_path):
+    with pytest.raises(DataError, match=r"^standard input record 1 \(line 3\): POS is '0'"):
+        list(read_vcf(written(tmp_path, HEADER + "chr1\t0\t.\tA\tC\n"), name="standard input"))
+
+
 def test_no_such_file(tmp_path):
     with pytest.raises(DataError, match=r"absent\.vcf: cannot be read after 0 records: No such file"):
         list(read_vcf(tmp_path / "absent.vcf"))

@@ -88,6 +88,16 @@ def test_every_residue_in_one_window(model, exact_model, monkeypatch):
     assert references == [window, window]  # once for each model
 
 
+def test_alts_of_one_site_share_the_reference(model, monkeypatch):
+    references = []
+    original = AllelePredictor._reference
+    monkeypatch.setattr(AllelePredictor, "_reference", lambda self, w: references.append(w) or original(self, w))
+    one = EDITS[2]
+    site = [Variant("chr1", one.start, one.ref, alt) for alt in ("A", "C", "G", "T", one.alt) if alt != one.ref]
+    compare(model, [*site, RESIDUES[100]])
+    assert references == [centred_window(variant, WINDOW_BP) for variant in (one, RESIDUES[100])]
+
+
 def test_a_slice_one_bin_too_short_is_seen(exact_model, monkeypatch):
     def shortened(*arguments):
         found = tower_reuse.changed_slice(*arguments)
