@@ -16,6 +16,8 @@ Source: Baskerville, `hound_ism_bed.py`, whose scores are float16.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +28,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from genoformer.errors import OutputError
+from genoformer.errors import DataError, OutputError
 from genoformer.genome.interval import Interval
 from genoformer.genome.track import Track
 from genoformer.io.reads import partial_path
@@ -130,6 +132,28 @@ class MutagenesisWriter:
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise OutputError(f"{self._partial}: cannot be written: {reason}") from None
+
+
+def read_through(path: str | Path) -> tuple[int, int]:
+    """The number of stretches in a file, and of bases in each, after reading all of their scores.
+
+    Raises:
+        DataError: not such a file, or damaged.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            if (file.attrs.get("kind"), file.attrs.get("format_version")) != (KIND, FORMAT_VERSION):
+                raise DataError(
+                    f"{path}: expected {KIND} of version {FORMAT_VERSION}, as 'genoformer variants ism' writes"
+                )
+            num_stretches, length, _ = file["seqs"].shape
+            for name in json.loads(file.attrs["scores"]):
+                dataset = file[dataset_name(name)]
+                for index, place in itertools.product(range(num_stretches), range(length)):
+                    dataset[index, place]
+            return num_stretches, length
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{path}: is no whole file of {KIND} ({error}); make it again") from None
 
 
 def _texts(values: Sequence[str]) -> np.ndarray:

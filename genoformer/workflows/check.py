@@ -17,6 +17,7 @@ from genoformer.io.calibration_file import read_calibration
 from genoformer.io.examples import ExampleShard
 from genoformer.io.expression_examples import ExpressionShard
 from genoformer.io.hdf5_shards import shard_kind
+from genoformer.io.mutagenesis import read_through
 from genoformer.io.predictions import PredictionFile
 from genoformer.io.reads import partial_path, read_json, read_sequences
 from genoformer.io.score_hdf5 import ScoreFile
@@ -128,6 +129,11 @@ def _check_scores(path: Path) -> str:
         return f"scores of {sum(1 for _ in file.rows()):,} variants"
 
 
+def _check_mutagenesis(path: Path) -> str:
+    num_stretches, length = read_through(path)
+    return f"saturation mutagenesis of {num_stretches:,} stretches of {length:,} bases"
+
+
 def _check_parquet(path: Path) -> str:
     """A Parquet file begins and ends with its name, which is written last."""
     with path.open("rb") as file:
@@ -213,6 +219,7 @@ _HDF5_CHECKS: dict[str, Callable[[Path], str]] = {
     "expression": _check_expression_examples,
     "predictions": _check_predictions,
     "variant scores": _check_scores,
+    "saturation mutagenesis": _check_mutagenesis,
 }
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Path], str]], ...] = (
     ((_PARTIAL, _JOURNAL), _check_unfinished),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_LOGO_BP = 400
 _ROW_BP = 100
-_ROW_INCHES = (13.0, 1.6)
+_ROW_INCHES, _MARGIN_INCHES, _BASE_INCHES, _LEAST_INCHES = 1.6, 1.0, 0.12, 7.0
 _DPI = 110
 _RC: dict[Any, Any] = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
 _NUM_TICKS = 5
@@ -52,7 +52,7 @@ def logo_png(place: Interval, letters: bytes, values: np.ndarray, title: str) ->
         for (axes,), part in zip(rows, _parts(place), strict=True):
             _draw_row(axes, heights[part], place.start + part.start + 1, limits)
 
-    return _png(draw, len(_parts(place)), (1,), _with_place(title, place))
+    return _png(draw, place, (1,), _with_place(title, place))
 
 
 def mutagenesis_png(place: Interval, letters: bytes, effects: np.ndarray, title: str, score: str) -> bytes:
@@ -73,7 +73,7 @@ def mutagenesis_png(place: Interval, letters: bytes, effects: np.ndarray, title:
             _draw_row(logo, heights[part], first, limits)
             _draw_map(changes, effects[part], first, reach)
 
-    return _png(draw, len(_parts(place)), (2, 1), f"{_with_place(title, place)}: mean loss, and {score} of each change")
+    return _png(draw, place, (2, 1), f"{_with_place(title, place)}: mean loss, and {score} of each change")
 
 
 def _heights(letters: bytes, values: np.ndarray) -> np.ndarray:
@@ -91,18 +91,21 @@ def _with_place(title: str, place: Interval) -> str:
 
 
 def _png(
-    draw: Callable[[Sequence[Sequence[Axes]]], None], num_rows: int, heights: tuple[int, ...], title: str
+    draw: Callable[[Sequence[Sequence[Axes]]], None], place: Interval, heights: tuple[int, ...], title: str
 ) -> bytes:
     """A figure of rows, each of axes with the given shares of its height, one under the other."""
     import matplotlib
     from matplotlib.figure import Figure
 
+    num_rows, row_bp = len(_parts(place)), min(_ROW_BP, place.length)
+    width = max(_LEAST_INCHES, _MARGIN_INCHES + _BASE_INCHES * row_bp)
     with matplotlib.rc_context(_RC):
-        figure = Figure(figsize=(_ROW_INCHES[0], _ROW_INCHES[1] * num_rows * sum(heights) / heights[0]))
-        figure.set_layout_engine("constrained")
+        figure = Figure(figsize=(width, _ROW_INCHES * num_rows * sum(heights) / heights[0]), layout="constrained")
         figure.suptitle(title.replace("$", r"\$"))  # matplotlib sees no formula
         all_axes = figure.subplots(num_rows * len(heights), height_ratios=heights * num_rows, squeeze=False)[:, 0]
         draw([list(all_axes[start : start + len(heights)]) for start in range(0, len(all_axes), len(heights))])
+        for axes in all_axes:
+            axes.set_xlim(axes.get_xlim()[0], axes.get_xlim()[0] + row_bp)  # the last row may have fewer
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png", dpi=_DPI, metadata={"Software": None})
     return drawn.getvalue()
@@ -132,7 +135,6 @@ def _draw_map(axes: Axes, effects: np.ndarray, first_position: int, reach: float
 
 
 def _number(axes: Axes, positions: range) -> None:
-    """Numbers the bases, and leaves room for as many as a row has."""
-    axes.set_xlim(positions[0] - 0.5, positions[0] + _ROW_BP - 0.5)
+    axes.set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
     ticks = positions[:: _ROW_BP // _NUM_TICKS]
     axes.set_xticks(list(ticks), [f"{tick:,}" for tick in ticks])

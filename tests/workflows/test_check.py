@@ -6,11 +6,13 @@ import pytest
 
 from genoformer.config import ConsensusConfig
 from genoformer.errors import DataError
+from genoformer.io.mutagenesis import MutagenesisWriter
 from genoformer.io.reads import partial_path
 from genoformer.io.score_hdf5 import write_score_hdf5
 from genoformer.workflows.check import check_file, files_to_check
 from genoformer.workflows.output import journal_path, summary_path
 from tests.correct_inputs import run_correct, save_tiny_model, simulate_molecules, write_inputs
+from tests.io.test_mutagenesis import STRETCHES, TRACKS
 from tests.score_rows import VARIANTS, Rows
 from tests.training.consensus_shards import TINY, write_shards
 
@@ -143,6 +145,16 @@ def test_other_files_that_are_whole(tmp_path):
         (tmp_path / name).write_text(content)
         if found is not None:
             assert check_file(tmp_path / name) == found
+
+
+def test_saturation_mutagenesis(tmp_path):
+    path = tmp_path / "ism.h5"
+    written = MutagenesisWriter(path, STRETCHES, ["sad_sum", "max"], TRACKS, {"scores": '["sad_sum", "max"]'})
+    written.finish()
+    assert check_file(path) == "saturation mutagenesis of 2 stretches of 3 bases"
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(DataError):
+        check_file(path)
 
 
 def test_scores_of_variants(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,16 @@ import torch
 from genoformer.errors import UsageError
 from genoformer.genome.alphabet import genome_codes, one_hot, reverse_complement
 from genoformer.genome.interval import Interval
+from genoformer.io.genome_fasta import Genome
+from genoformer.io.regions import read_bed
+from genoformer.models.checkpoint import load_expression_model
 from genoformer.models.expression import ExpressionTransformer
 from genoformer.workflows.contributions import Contributions, ContributionSettings
 from tests.expression_reference import TINY, random_weights_
 from tests.predict_inputs import TRACKS, sequence_of
 
+DATA = Path(__file__).resolve().parents[2] / "data"
+EXAMPLE = DATA / "examples" / "expression"
 WINDOW = Interval("chr1", 20, 20 + TINY.window_bp)
 BINS, COLUMNS = range(2, 5), [0, 1]
 STEP = 1e-6
@@ -117,6 +123,28 @@ def test_n_and_what_is_out_of_reach_contribute_nothing(model):
     found = Contributions(model, "human", COLUMNS, ContributionSettings(mean_centred=True))(window, BINS, fetch)
     assert (found[:50] != 0).all()
     assert (found[50:] == 0).all()
+
+
+def test_planted_sites_stand_out_on_a_contig_that_the_model_was_not_trained_on():
+    """AUROC of the magnitudes of 200 bases around each of the first 12 elements of the example genome's chr3."""
+    model = load_expression_model(DATA / "checkpoints" / "expression-demo.safetensors", "cpu")
+    (species,) = model.config.heads
+    is_site = np.zeros(32_000, bool)
+    for region in read_bed(EXAMPLE / "sites.bed"):
+        if region.interval.chrom == "chr3":
+            is_site[region.interval.start : region.interval.end] = True
+    engine = Contributions(model, species, range(len(model.tracks[species])), ContributionSettings(mean_centred=True))
+    elements = [r.interval for r in read_bed(EXAMPLE / "elements.bed") if r.interval.chrom == "chr3"]
+    found, truth = [], []
+    with Genome(EXAMPLE / "genome.fa") as genome:
+        for element in [one for one in elements if 600 < one.start < 31_000][:12]:
+            window = element.resized(model.config.window_bp)
+            middle, place = slice(window.length // 2 - 100, window.length // 2 + 100), element.resized(200)
+            centre = model.config.target_bins // 2
+            found.append(np.abs(engine(window, range(centre, centre + 1), genome.codes)[middle]))
+            truth.append(is_site[place.start : place.end])
+    values, inside = np.concatenate(found), np.concatenate(truth)
+    assert (values[inside][:, None] > values[~inside]).mean() >= 0.9
 
 
 def test_the_weights_get_no_gradients(model):
