@@ -125,7 +125,7 @@ class AllelePredictor:
         """The tracks of each comparison; neighbours with the same window share what they have in common."""
         pending = iter(comparisons)
         while chunk := list(itertools.islice(pending, self.settings.batch_size)):
-            with torch.inference_mode(), _arithmetic(self.settings.precision):
+            with torch.inference_mode(), arithmetic(self.settings.precision):
                 found = self._predict_chunk(chunk)
             yield from found
 
@@ -286,7 +286,7 @@ def _bf16(device: torch.device, enabled: bool) -> contextlib.AbstractContextMana
 
 
 @contextlib.contextmanager
-def _arithmetic(precision: Precision) -> Iterator[None]:
+def arithmetic(precision: Precision) -> Iterator[None]:
     """Products of float32 numbers in float32, or in TF32 where asked for; then as before."""
     switches: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [switch.allow_tf32 for switch in switches]

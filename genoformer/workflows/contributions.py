@@ -19,6 +19,7 @@ from genoformer.genome.alphabet import N_CODE, one_hot
 from genoformer.genome.interval import Interval
 from genoformer.genome.variant import Fetch
 from genoformer.models.expression import ExpressionTransformer
+from genoformer.workflows.allele_predictor import arithmetic
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Contributions:
         self._columns = {False: list(columns), True: pairs}
 
     def __call__(self, window: Interval, bins: range, fetch: Fetch) -> np.ndarray:
-        """Contributions, [L + 2 margin_bp] in the dtype of the model, of the window's bases and those around.
+        """Contributions of the window's bases and those around, [L + 2 margin_bp], in the model's dtype, without TF32.
 
         Args:
             window: of the length that the model reads.
@@ -85,7 +86,8 @@ class Contributions:
             fetch: gives the genome.
         """
         codes = fetch(window.resized(window.length + 2 * self.settings.margin_bp))
-        return self._gradient(window, bins, codes)[np.arange(len(codes)), codes]
+        with arithmetic("fp32"):
+            return self._gradient(window, bins, codes)[np.arange(len(codes)), codes]
 
     def _gradient(self, window: Interval, bins: range, codes: np.ndarray) -> np.ndarray:
         """The gradient, [L + 2 margin_bp, 5], by the codes of letters: that of N is 0."""

@@ -52,6 +52,7 @@
     const y = (value) => HEIGHT - 14 - ((HEIGHT - 28) * (value - low)) / (high - low || 1);
     const mark = x((variant.position - 1 - variant.start) / binBp - first);
     add(svg, "line", { x1: mark, x2: mark, y1: 14, y2: HEIGHT - 14, class: "mark" });
+    if (low < 0) add(svg, "line", { x1: LEFT, x2: WIDTH, y1: y(0), y2: y(0), class: "zero" });
     for (const one of series) add(svg, "path", { d: steps(one.values, x, y), class: one.name });
     add(svg, "text", { x: LEFT - 6, y: 18, class: "scale" }, high.toPrecision(3));
     add(svg, "text", { x: LEFT - 6, y: HEIGHT - 12, class: "scale" }, low.toPrecision(3));

@@ -33,7 +33,7 @@ th[aria-sort=descending]::after { content: " \\25bc"; } h3 { font-size: 14px; ma
 svg.track { width: 100%; display: block; margin: .4rem 0; } .track text { font-size: 10px; fill: #555; }
 .track .scale { text-anchor: end; }
 .track path { fill: none; stroke-width: 1; } .ref { stroke: #7f7f7f; } .alt { stroke: #0b62a4; }
-.difference { stroke: #d1495b; } .mark { stroke: #e0a800; stroke-dasharray: 3 2; }
+.difference { stroke: #d1495b; } .zero { stroke: #ccc; } .mark { stroke: #e0a800; stroke-dasharray: 3 2; }
 """
 _ZOOMS = (16, 64, 256)  # bins
 
