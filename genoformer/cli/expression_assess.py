@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from genoformer.cli.expression_predict import Quiet, Threads
+from genoformer.cli.expression_options import BothStrands, Device, Quiet, Threads, WindowBatch
 from genoformer.cli.terminal import Count, set_up_log
 
 ASSESS_HELP = (
@@ -41,14 +41,10 @@ def assess(
     species: Annotated[
         str | None, typer.Option(help="Head of the model.", show_default="the one with the tracks of the data")
     ] = None,
-    rc: Annotated[bool, typer.Option("--rc", help="Average over both strands.")] = False,
-    batch_size: Annotated[
-        int, typer.Option(help="Windows that a GPU takes at once; a CPU takes one after the other.", min=1)
-    ] = 4,
+    rc: BothStrands = False,
+    batch_size: WindowBatch = 4,
     threads: Threads = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cuda where there is one, else cpu.")
-    ] = None,
+    device: Device = None,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Arithmetic of the model.")] = "fp32",
     quiet: Quiet = False,
 ) -> None:

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from genoformer.cli.expression_predict import Device, GenomeFile, Model, Quiet, Species, Threads, parse_shifts
+from genoformer.cli.expression_options import (
+    BothStrands,
+    Device,
+    GenomeFile,
+    Model,
+    Quiet,
+    Regions,
+    RegionShard,
+    Resume,
+    Shifts,
+    Species,
+    Threads,
+    parse_shifts,
+)
 from genoformer.cli.terminal import Count, parse_bases, parse_shard, set_up_log
 
 ATTRIBUTE_HELP = (
@@ -23,7 +36,7 @@ ATTRIBUTE_HELP = (
 
 def attribute(
     genome: GenomeFile,
-    regions: Annotated[str, typer.Argument(help="BED file, in any order, or a region: chr8:11,500,000-11,500,200.")],
+    regions: Regions,
     *,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for a bigWig and logos, or a .h5 file.")],
     model: Model,
@@ -46,10 +59,8 @@ def attribute(
     mean_centred: Annotated[
         bool, typer.Option("--mean-centred", help="Take from a gradient its mean over the four letters.")
     ] = False,
-    rc: Annotated[bool, typer.Option("--rc", help="Average over both strands.")] = False,
-    shifts: Annotated[
-        str, typer.Option(help="Average over sequences moved by so many bases: -3..3, or -1,0,1.", show_default="0")
-    ] = "0",
+    rc: BothStrands = False,
+    shifts: Shifts = "0",
     smooth: Annotated[
         int, typer.Option(help="Average over so many sequences with noise; 0: without noise.", min=0)
     ] = 0,
@@ -60,10 +71,8 @@ def attribute(
     ] = None,
     device: Device = None,
     threads: Threads = None,
-    shard: Annotated[
-        str, typer.Option(help="i/N: only the i-th of N parts of the regions, as .h5; 'join' puts them together.")
-    ] = "1/1",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run of the same kind ended.")] = False,
+    shard: RegionShard = "1/1",
+    resume: Resume = False,
     quiet: Quiet = False,
 ) -> None:
     """Computes contributions and says of how many bases."""

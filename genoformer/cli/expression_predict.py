@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from genoformer.cli.expression_options import (
+    BothStrands,
+    Device,
+    GenomeFile,
+    Model,
+    Quiet,
+    Regions,
+    RegionShard,
+    Resume,
+    Shifts,
+    Species,
+    Threads,
+    TrackChoice,
+    WindowBatch,
+    parse_shifts,
+)
 from genoformer.cli.terminal import Count, parse_shard, set_up_log
-
-_SHIFT_RANGE = re.compile(r"(-?\d{1,6})\.\.(-?\d{1,6})")
-_SHIFT = re.compile(r"[+-]?\d{1,6}")
 
 PREDICT_HELP = (
     "Predict tracks along regions of a genome.\n\n"
@@ -25,54 +37,33 @@ PREDICT_HELP = (
     "The same flags give the same numbers on the same machine, whatever other regions there are, --shard and "
     "--batch-size (on a CPU; a GPU may differ in the last digits)."
 )
-JOIN_HELP = "Put the .h5 shards of 'predict' together, as one .h5 file or as a bigWig for each track."
+JOIN_HELP = "Put the .h5 shards of 'predict' or 'attribute' together, as one .h5 file or as a bigWig for each track."
 
-GenomeFile = Annotated[Path, typer.Argument(help="FASTA file, plain or bgzip; its index is made if missing.")]
-Model = Annotated[str, typer.Option("-m", "--model", help="A .safetensors file, or the name of a model that ships.")]
-Species = Annotated[str | None, typer.Option(help="Head of the model. Default: its only one.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cuda where there is one, else cpu.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for bigWigs, or a .h5 file.")]
-Threads = Annotated[
-    int | None,
-    typer.Option("-t", "--threads", help="CPU cores to use. Default: all that this process may use.", min=1),
-]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors on stderr.")]
 
 
 def predict(
     genome: GenomeFile,
-    regions: Annotated[str, typer.Argument(help="BED file, in any order, or a region: chr8:11,500,000-11,600,000.")],
+    regions: Regions,
     *,
     output: Output,
     model: Model,
     species: Species = None,
-    tracks: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Tracks by index (7), indices from first to last (10-19), or identifier or description with * and ? "
-            "('CAGE:*'); may be given several times. Default: all."
-        ),
-    ] = None,
-    rc: Annotated[bool, typer.Option("--rc", help="Average over both strands.")] = False,
-    shifts: Annotated[
-        str, typer.Option(help="Average over sequences moved by so many bases: -3..3, or -1,0,1.", show_default="0")
-    ] = "0",
+    tracks: TrackChoice = None,
+    rc: BothStrands = False,
+    shifts: Shifts = "0",
     overlap: Annotated[
         int | None,
         typer.Option(
             help="Least bins that neighbouring windows of a long region share. Default: an eighth of one.", min=0
         ),
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(help="Windows that a GPU takes at once; a CPU takes one after the other.", min=1)
-    ] = 4,
+    batch_size: WindowBatch = 4,
     device: Device = None,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Arithmetic of the model.")] = "fp32",
     threads: Threads = None,
-    shard: Annotated[
-        str, typer.Option(help="i/N: only the i-th of N parts of the regions, as .h5; 'join' puts them together.")
-    ] = "1/1",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run of the same kind ended.")] = False,
+    shard: RegionShard = "1/1",
+    resume: Resume = False,
     quiet: Quiet = False,
 ) -> None:
     """Predicts tracks and says how many."""
@@ -106,18 +97,6 @@ def join(
     with Count("tracks", hidden=quiet) as count:
         summary = join_predictions(shards, output, num_workers=num_workers, on_progress=count.update)
     _report(summary, quiet)
-
-
-def parse_shifts(text: str) -> tuple[int, ...]:
-    """Numbers of bases written from..to or one after the other."""
-    if match := _SHIFT_RANGE.fullmatch(text):
-        shifts = tuple(range(int(match[1]), int(match[2]) + 1))
-    else:
-        parts = text.split(",")
-        shifts = tuple(map(int, parts)) if all(map(_SHIFT.fullmatch, parts)) else ()
-    if not shifts:
-        raise typer.BadParameter(f"'{text}'; expected for instance -3..3 or -1,0,1", param_hint="--shifts")
-    return shifts
 
 
 def _report(summary: dict[str, Any], quiet: bool) -> None:

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 TRAIN_HELP = (
     "Train an expression model on sequences and their tracks.\n\n"
-    "CONFIG is a TOML file, or the name of one that ships: expression_tiny.toml, expression_base.toml. DIR is what "
-    "'expression examples' wrote: shards train-* are learned, valid-* choose the best model. With data of several "
-    "species, each has a head of its own, and they take turns, a batch each. Heads that the config does not name "
-    "have the tracks of the data.\n\n"
+    "CONFIG is a TOML file, or the name of one that ships: expression_tiny.toml, expression_demo.toml, "
+    "expression_base.toml. DIR is what 'expression examples' wrote: shards train-* are learned, valid-* choose the "
+    "best model. With data of several species, each has a head of its own, and they take turns, a batch each. Heads "
+    "that the config does not name have the tracks of the data.\n\n"
     "--init goes on from a model file: trunk and heads with the same tracks are its own, other heads are new. --set "
     "finetune.trunk=frozen trains the heads alone, lora also differences of low rank in the transformer layers, which "
     f"model files hold as plain weights.\n\n'predict' and 'assess' read the model files. {RUN_HELP}"

@@ -7,7 +7,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from genoformer.cli.expression_predict import Device, GenomeFile, Model, Quiet, Species, Threads, parse_shifts
+from genoformer.cli.expression_options import (
+    BothStrands,
+    Device,
+    GenomeFile,
+    Model,
+    Quiet,
+    Shifts,
+    Species,
+    Threads,
+    TrackChoice,
+    parse_shifts,
+)
 from genoformer.cli.terminal import Count, set_up_log
 
 ISM_HELP = (
@@ -33,15 +44,9 @@ def ism(
     around: Annotated[int, typer.Option(help="Bases on either side of a variant's first base.", min=0)] = 20,
     scores: Annotated[str, typer.Option(help="Scores, with commas between them; logos show the first.")] = "sad",
     species: Species = None,
-    tracks: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Tracks by index (7), indices from first to last (10-19), or identifier or description with * and ? "
-            "('CAGE:*'); may be given several times. Default: all."
-        ),
-    ] = None,
-    rc: Annotated[bool, typer.Option("--rc", help="Average over both strands.")] = False,
-    shifts: Annotated[str, typer.Option(help="Average over windows moved by so many bases: -3..3, or -1,0,1.")] = "0",
+    tracks: TrackChoice = None,
+    rc: BothStrands = False,
+    shifts: Shifts = "0",
     no_reuse: Annotated[
         bool, typer.Option("--no-reuse", help="Predict every change in full, to check the shortcut.")
     ] = False,

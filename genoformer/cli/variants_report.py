@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genoformer.cli.expression_predict import Quiet
+from genoformer.cli.expression_options import Quiet
 from genoformer.cli.terminal import set_up_log
 
 REPORT_HELP = (

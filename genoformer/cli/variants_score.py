@@ -7,7 +7,19 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from genoformer.cli.expression_predict import parse_shifts
+from genoformer.cli.expression_options import (
+    BothStrands,
+    Device,
+    GenomeFile,
+    Model,
+    Quiet,
+    Resume,
+    Shifts,
+    Species,
+    Threads,
+    TrackChoice,
+    parse_shifts,
+)
 from genoformer.cli.terminal import Count, parse_bases, parse_shard, set_up_log
 
 SCORE_HELP = (
@@ -32,28 +44,19 @@ JOIN_HELP = (
 Output = Annotated[
     list[str], typer.Option("-o", "--output", help="File to write; may be given several times, one a format.")
 ]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors on stderr.")]
 
 
 def score(
     vcf: Annotated[str, typer.Argument(help="VCF file, plain, gzip or bgzip; - for standard input.")],
-    genome: Annotated[Path, typer.Argument(help="FASTA file, plain or bgzip; its index is made if missing.")],
+    genome: GenomeFile,
     *,
     output: Output,
-    model: Annotated[
-        str, typer.Option("-m", "--model", help="A .safetensors file, or the name of a model that ships.")
-    ],
+    model: Model,
     scores: Annotated[str, typer.Option(help="Scores, with commas between them.")] = "sad",
-    species: Annotated[str | None, typer.Option(help="Head of the model. Default: its only one.")] = None,
-    tracks: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Tracks by index (7), indices from first to last (10-19), or identifier or description with * and ? "
-            "('CAGE:*'); may be given several times. Default: all."
-        ),
-    ] = None,
-    rc: Annotated[bool, typer.Option("--rc", help="Average over both strands.")] = False,
-    shifts: Annotated[str, typer.Option(help="Average over windows moved by so many bases: -3..3, or -1,0,1.")] = "0",
+    species: Species = None,
+    tracks: TrackChoice = None,
+    rc: BothStrands = False,
+    shifts: Shifts = "0",
     genes: Annotated[
         Path | None, typer.Option(help="GTF file: also score the genes around, as log2 fold changes.")
     ] = None,
@@ -89,20 +92,16 @@ def score(
     batch_size: Annotated[
         int | None, typer.Option(help="Sequences that the model takes at once. Default: 1 on CPU, 8 on CUDA.", min=1)
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cuda where there is one, else cpu.")
-    ] = None,
+    device: Device = None,
     precision: Annotated[
         Literal["fp32", "tf32", "bf16-tower", "bf16"],
         typer.Option(help="Arithmetic of the model. All but fp32 hide small effects."),
     ] = "fp32",
-    threads: Annotated[
-        int | None, typer.Option("-t", "--threads", help="CPU cores to use. Default: all that this process may use.")
-    ] = None,
+    threads: Threads = None,
     shard: Annotated[
         str, typer.Option(help="i/N: only the i-th of N parts of the records; 'join' puts .h5 shards together.")
     ] = "1/1",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run of the same kind ended.")] = False,
+    resume: Resume = False,
     quiet: Quiet = False,
 ) -> None:
     """Scores variants and says what became of them."""

@@ -10,6 +10,7 @@ from genoformer.config import ExpressionConfig
 from genoformer.datasets.alternate import AlternatingLoader, OneAfterTheOther
 from genoformer.datasets.expression import ExpressionDataset
 from genoformer.datasets.loader import Batch
+from genoformer.errors import UsageError
 from genoformer.genome.track import Track
 from genoformer.io.expression_examples import ExpressionShard, WindowShape
 from genoformer.models.checkpoint import load_expression_model
@@ -51,11 +52,13 @@ def train_expression(options: TrainExpressionOptions, stop: StopRequest | None =
     """Trains a model, or goes on with a run that was interrupted; see `genoformer.training.loop`.
 
     Raises:
-        UsageError: a config that does not parse, or does not fit the data.
+        UsageError: a config that does not parse, or does not fit the data; a trunk to keep, and no initial model.
         CheckpointError: an initial model that does not fit the config.
         DataError: no shards, or damaged ones.
     """
     config = load_toml(ExpressionTrainConfig, options.config, options.sets)
+    if config.finetune.trunk != "learned" and options.init is None:
+        raise UsageError(f"finetune.trunk is {config.finetune.trunk}, which needs a trained model: name it with --init")
     shards = {species: find_training_shards(folders, _COMMAND) for species, folders in options.data.items()}
     assessed = {species: find_shards(folders, "valid", _COMMAND) for species, folders in options.data.items()}
     with start_process(options.device) as process:

@@ -30,7 +30,7 @@ from genoformer.workflows.attribute_options import AttributeOptions
 from genoformer.workflows.contributions import Contributions, ContributionSettings
 from genoformer.workflows.model_choice import choose_species, find_model
 from genoformer.workflows.output import file_identity
-from genoformer.workflows.prediction_plan import read_regions, regions_digest, shard_of, window_of
+from genoformer.workflows.prediction_plan import place_of, read_regions, regions_digest, shard_of, window_of
 from genoformer.workflows.prediction_run import run_predictions
 from genoformer.workflows.prediction_store import PredictionStore
 from genoformer.workflows.report_logos import MAX_LOGO_BP, check_can_draw_logos, logo_png
@@ -114,7 +114,7 @@ def _target(options: AttributeOptions, region: Region, config: ExpressionConfig)
     most = config.target_bins * config.bin_bp
     if region.interval.length > most:
         raise DataError(
-            f"{options.regions} line {region.line}: {region.interval} has {region.interval.length} bp; the model "
+            f"{place_of(options.regions, region)}: {region.interval} has {region.interval.length} bp; the model "
             f"predicts {most} bp at once: cut it into parts"
         )
     predicted = region.interval.resized(most)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from genoformer.config import ExpressionConfig
+from genoformer.errors import UsageError
 from genoformer.genome.interval import Interval, parse_interval
 from genoformer.genome.tiling import Tile, tiles
 from genoformer.io.genome_fasta import Genome
@@ -40,14 +41,20 @@ def read_regions(regions: str, genome: Genome) -> list[Region]:
         UsageError: neither.
         DataError: a bad BED file, or a region that is not of the genome.
     """
-    if Path(regions).exists():
-        found = read_bed(regions)
-        places = [f"{regions} line {region.line}" for region in found]
-    else:
-        found, places = [Region(parse_interval(regions), None, 1)], ["region"]
-    for region, place in zip(found, places, strict=True):
-        genome.check_holds(region.interval, place)
+    is_file = Path(regions).exists()
+    if not is_file and ":" not in regions:
+        raise UsageError(
+            f"the regions are '{regions}'; expected a BED file that is there, or a region such as chr8:1-9,000"
+        )
+    found = read_bed(regions) if is_file else [Region(parse_interval(regions), None, 1)]
+    for region in found:
+        genome.check_holds(region.interval, place_of(regions, region))
     return found
+
+
+def place_of(regions: str, region: Region) -> str:
+    """What a message calls a region that `read_regions` found."""
+    return f"{regions} line {region.line}" if Path(regions).exists() else "region"
 
 
 def regions_digest(regions: Sequence[Region]) -> str:

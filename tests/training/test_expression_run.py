@@ -11,7 +11,7 @@ import torch
 
 from genoformer.config import ExpressionConfig
 from genoformer.datasets.expression import ExpressionDataset, one_hot
-from genoformer.errors import CheckpointError, ConfigError, DataError
+from genoformer.errors import CheckpointError, ConfigError, DataError, UsageError
 from genoformer.io.expression_examples import WindowShape
 from genoformer.models.checkpoint import load_checkpoint, load_expression_model, save_checkpoint
 from genoformer.models.expression import ExpressionTransformer
@@ -112,7 +112,8 @@ def test_it_learns_the_tracks(options, tmp_path):
 @pytest.mark.parametrize("trunk", ["learned", "lora"])
 def test_the_metric_of_the_best_model_is_that_of_the_file(options, tmp_path, trunk):
     """Pearson by numpy, with predictions of the file on whole windows, as they are."""
-    outcome = train_expression(options(sets=[f"finetune.trunk={trunk}"]))
+    init = None if trunk == "learned" else model_file(tmp_path / "init.safetensors")
+    outcome = train_expression(options(init=init, sets=[f"finetune.trunk={trunk}"]))
     model = load_expression_model(tmp_path / "run" / "best.safetensors")
     examples = [example_of(500 + index, 3) for index in range(5)]
     sequences = torch.from_numpy(np.stack([codes for codes, _ in examples]))
@@ -272,6 +273,8 @@ def test_what_does_not_fit_is_named(options, tmp_path):
         ConfigError, match=r"the data of human have 3 tracks; the config's model.heads are {'human': 4}"
     ):
         train_expression(options(sets=["model.heads={human = 4}"]))
+    with pytest.raises(UsageError, match=r"finetune.trunk is lora, which needs a trained model: name it with --init"):
+        train_expression(options(sets=["finetune.trunk=lora"]))
     with pytest.raises(ConfigError, match=r"augmentation.crop_bins is 9; expected at most model.target_bins"):
         train_expression(options(sets=["augmentation.crop_bins=9"]))
     with pytest.raises(

@@ -166,7 +166,7 @@ def test_what_the_file_says(options, whole):
         ({"span_bp": 97}, UsageError, "--span is 97; expected 1 to 96, which the model reads"),
         ({"wanted_logos": 1}, UsageError, "--logos is 1; logos need a folder as output"),
         ({"settings": ContributionSettings(shifts=(9,))}, UsageError, r"--shifts is \(9,\); expected at most a bin"),
-        ({"regions": "chr10:1-57"}, DataError, "chr10:1-57 has 57 bp; the model predicts 56 bp at once"),
+        ({"regions": "chr10:1-57"}, DataError, "^region: chr10:1-57 has 57 bp; the model predicts 56 bp at once"),
         ({"shard": (3, 2)}, UsageError, "--shard is 3/2"),
         ({"resume": True, "num_bins": 1}, OutputError, "is whole, but of another run"),
     ],

@@ -218,7 +218,11 @@ def test_bfloat16_is_near(options, whole, tmp_path):
             r"region: chr2:900-1100 reaches past the end of chr2, 1003 bp in .*genome",
         ),
         ({"regions": "2:1-10"}, DataError, r"has no contig '2'; it has 'chr2': rename"),
-        ({"regions": "nothing.bed"}, UsageError, r"'nothing.bed'; expected chrom:first-last, 1-based"),
+        (
+            {"regions": "nothing.bed"},
+            UsageError,
+            r"the regions are 'nothing.bed'; expected a BED file that is there, or a region such as chr8:1-9,000",
+        ),
         ({"regions": "chr2:10-9"}, UsageError, r"'chr2:10-9'; expected chrom:first-last"),
         (
             {"tracks": ("dnase:e",)},
