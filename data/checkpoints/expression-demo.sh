@@ -17,5 +17,7 @@ genoformer expression train expression_demo.toml --data simulated="$work/example
 genoformer model export "$work/run/best.safetensors" --force \
     --note "trained on simulated tracks alone, for the demo and for tests; see expression-demo.md" \
     -o "$here/expression-demo.safetensors"
+genoformer expression assess "$here/expression-demo.safetensors" --data "$work/examples" --split test --threads 1 \
+    -o "$here/expression-demo.test.tsv"
 cp "$work/run/train.csv" "$here/expression-demo.train.csv"
 cp "$work/run/eval.csv" "$here/expression-demo.eval.csv"
