@@ -67,7 +67,7 @@ def test_counts_by_hand():
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(DataError, match=r"none.fastq.gz: cannot be read as FASTQ"):
+    with pytest.raises(DataError, match=r"none.fastq.gz: cannot be read: No such file"):
         demo.main(str(tmp_path / "none.fastq.gz"))
 
 

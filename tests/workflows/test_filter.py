@@ -127,7 +127,7 @@ def bad_inputs(tmp_path):
         ("FASTA", "reads.fa: cannot be read as FASTQ after 0 reads: Records in Fastq files should start with '@'"),
         ("no qualities", "noqual.bam: read m/1/ccs has no qualities"),
         ("empty BAM", "empty.bam: the file is empty; expected a BAM file"),
-        ("missing", "missing.fq: cannot be read as FASTQ after 0 reads: .*No such file"),
+        ("missing", "missing.fq: cannot be read: No such file"),
     ],
 )
 @pytest.mark.parametrize("name", ["kept.fastq", "kept.fastq.gz", "kept.bam"])
