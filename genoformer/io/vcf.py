@@ -32,6 +32,7 @@ MIN_COLUMNS, VCF_COLUMNS = 5, 8  # CHROM POS ID REF ALT, and QUAL FILTER INFO
 
 _LETTERS = re.compile("[ACGTNRYSWKMBDHV]+")
 _BASES = re.compile("[ACGT]+")
+_WHOLE_NUMBER = re.compile("[0-9]{1,20}")  # Python refuses to convert thousands of digits, zeros in front included
 _SYMBOL = re.compile(r"<[^<>]+>")
 _BREAKEND = re.compile(r"[^\[\]]*[\[\]][^\[\]]+[\[\]][^\[\]]*|\.[ACGTN]+|[ACGTN]+\.", re.IGNORECASE)
 _BINARY_STARTS = {b"BCF": "BCF; make VCF of it with 'bcftools view'", b"BAM\1": "BAM", b"CRAM": "CRAM"}
@@ -170,7 +171,7 @@ class _Reader:
         chrom, position, name, ref, alts = (field.decode("utf-8", "replace").strip() for field in fields[:MIN_COLUMNS])
         if not chrom or not chrom.isprintable() or " " in chrom:
             raise self._error(f"CHROM is '{_shown(chrom)}'; expected the name of a contig")
-        if not (position.isascii() and position.isdecimal() and 1 <= int(position[:20]) <= MAX_POSITION):
+        if not (_WHOLE_NUMBER.fullmatch(position) and 1 <= int(position) <= MAX_POSITION):
             raise self._error(f"POS is '{_shown(position)}'; expected a whole number from 1 to {MAX_POSITION}")
         if not name.isprintable():
             raise self._error(f"ID is '{_shown(name)}'; expected printable letters")

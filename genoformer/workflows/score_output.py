@@ -44,11 +44,14 @@ def score_format(path: str) -> str:
 
 
 def check_outputs(outputs: Sequence[str], *, keep_predictions: bool) -> None:
-    """Raises UsageError for outputs that cannot be written together."""
+    """Raises UsageError for outputs that cannot be written, together or at all: before scoring, not after hours."""
     formats = [score_format(path) for path in outputs]
     paths = [Path(path).resolve() for path in outputs]
     if not outputs or len(set(paths)) != len(paths):
         raise UsageError("expected at least one output, each with a name of its own")
+    for path in paths:
+        if path.is_dir() or not path.parent.is_dir():
+            raise UsageError(f"output '{path}': expected a file in a folder that is there")
     if PARQUET in formats:
         import_arrow()
     if keep_predictions and HDF5 not in formats:

@@ -94,7 +94,7 @@ class VariantSource:
         num_wrong = counts[MISMATCHED] + counts[NOT_IN_GENOME]
         if self.ref_mismatch == "error" and num_wrong:
             raise DataError(
-                f"{self.name}: {num_wrong} of {len(records)} records have a REF that is not in {self.genome.path}; "
+                f"{self.name}: {num_wrong} of {counts.total()} ALTs have a REF that is not in {self.genome.path}; "
                 "check the genome build, or say --ref-mismatch skip, flip or trust"
             )
         return counts

@@ -108,6 +108,7 @@ BROKEN = [
     ("chr1\t99999999999\t.\tA\tC\n", "POS is '99999999999'; expected a whole number"),
     (f"chr1\t{'9' * 5000}\t.\tA\tC\n", f"POS is '{'9' * 40}... (5000 letters)'"),
     ("chr1\t5\t.\tA>C\tC\n", "REF is 'A>C'; expected bases"),
+    (f"chr1\t{'0' * 18}1{'0' * 5000}\t.\tA\tC\n", f"POS is '{'0' * 18}1{'0' * 21}... (5019 letters)'"),
     ("chr1\t5\t.\t\tC\n", "REF is ''; expected bases"),
     ("chr1\t5\t.\tA\tC,,G\n", "ALT is ''; expected bases, a symbol such as <DEL>, '*' or '.'"),
     ("chr1\t5\t.\tA\tC;G\n", "ALT is 'C;G'"),

@@ -193,7 +193,7 @@ def test_bad_variants_end_the_run_before_it_begins(case, tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"bad\.vcf record 8 \(line 10\): POS is '-7'"):
         score(options_of(case, tmp_path / "s.h5", vcf=str(tmp_path / "bad.vcf")))
     write_vcf(tmp_path / "bad.vcf", [variant.flipped() for variant in case.variants[:1]])
-    with pytest.raises(DataError, match="1 of 1 records have a REF that is not in"):
+    with pytest.raises(DataError, match="1 of 1 ALTs have a REF that is not in"):
         score(options_of(case, tmp_path / "s.h5", vcf=str(tmp_path / "bad.vcf")))
 
 
@@ -202,6 +202,7 @@ def test_bad_variants_end_the_run_before_it_begins(case, tmp_path, monkeypatch):
     [
         ({"outputs": ("s.csv",)}, r"output 's\.csv': expected a name ending in \.h5"),
         ({"outputs": ("s.h5", "s.h5")}, "each with a name of its own"),
+        ({"outputs": ("s.h5", "missing/s.tsv")}, r"missing/s\.tsv': expected a file in a folder that is there"),
         ({"outputs": ("s.tsv",), "settings": dataclasses.replace(HUMAN, keep_predictions=True)}, "into HDF5 only"),
         ({"shard": (4, 3)}, r"--shard is 4/3; expected i/N"),
         ({"vcf": "-", "resume": True}, "--resume needs a VCF file"),
