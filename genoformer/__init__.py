@@ -42,7 +42,7 @@ def score_variants(
     """How variants change the tracks that an expression model predicts.
 
     Args:
-        model: an expression model, or a file of one.
+        model: an expression model, a file of one, or the name of a model that ships.
         genome: a FASTA file.
         variants: a VCF file, or `genoformer.genome.variant.Variant`s.
         settings: as `genoformer.workflows.score_variants.score_variants` takes them: scores, tracks, species, rc, ...

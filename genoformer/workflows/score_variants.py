@@ -21,6 +21,7 @@ from genoformer.io.score_text import HEAD_COLUMNS, TRACK_COLUMNS, head_values
 from genoformer.io.vcf import VcfRecord, read_vcf
 from genoformer.models.checkpoint import model_hash
 from genoformer.models.expression import ExpressionTransformer
+from genoformer.workflows.model_choice import find_model
 from genoformer.workflows.score_options import ScoreSettings
 from genoformer.workflows.track_predictor import load_track_model
 from genoformer.workflows.variant_scorer import make_scorer, score_table
@@ -94,7 +95,7 @@ def score_variants(
     """The scores of a VCF file's variants or of any others, kept in memory.
 
     Args:
-        model: an expression model, or a file of one.
+        model: an expression model, a file of one, or the name of a model that ships.
         genome: a FASTA file.
         variants: a VCF file, or variants.
         device: for a model from a file; None: CUDA where there is any, else the CPU.
@@ -110,8 +111,9 @@ def score_variants(
     chosen = ScoreSettings(**{key: _frozen(value) for key, value in settings.items()})
     origin = {"command": "genoformer.score_variants", "identity": "{}"}
     if not isinstance(model, ExpressionTransformer):
-        origin |= {"model": Path(model).name, "model_sha256": model_hash(model)}
-        model = load_track_model(Path(model), device, None)
+        path = find_model(os.fspath(model), "or the name of a model that ships")
+        origin |= {"model": path.name, "model_sha256": model_hash(path)}
+        model = load_track_model(path, device, None)
     with Genome(os.fspath(genome)) as contigs:
         scorer = make_scorer(model, contigs, chosen)
         name, records = _records(variants)

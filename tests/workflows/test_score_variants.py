@@ -65,9 +65,9 @@ def test_what_cannot_be(case):
 def test_the_demo_model_tells_broken_sites_from_neutral_variants():
     """By the largest fall of a track; AUROC by counting pairs. tests/models/test_expression_demo.py has it in full."""
     data = Path(__file__).resolve().parents[2] / "data"
-    folder, model = data / "examples" / "expression", data / "checkpoints" / "expression-demo.safetensors"
+    folder = data / "examples" / "expression"
     calls = folder / "variants.vcf"
-    scores = genoformer.score_variants(model, folder / "genome.fa", calls, scores=["sar"], device="cpu")
+    scores = genoformer.score_variants("expression-demo", folder / "genome.fa", calls, scores=["sar"], device="cpu")
     lines = [line for line in calls.read_text().splitlines() if not line.startswith("#")]
     breaks = np.array(["BREAKS=." not in line for line in lines])
     fall = -scores["sar_sum"].min(axis=1)
