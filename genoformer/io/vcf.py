@@ -28,6 +28,7 @@ from genoformer.io.reads import decompressed
 STDIN, STDIN_NAME = "-", "standard input"
 MAX_LINE_BYTES = 1 << 28  # a genotype of four letters for each of 50 million samples; more is hostile or no VCF
 MAX_POSITION = (1 << 31) - 1
+MAX_NAME = 1 << 12  # letters of CHROM or ID: HDF5 gives every row the room of the longest
 MIN_COLUMNS, VCF_COLUMNS = 5, 8  # CHROM POS ID REF ALT, and QUAL FILTER INFO
 
 _LETTERS = re.compile("[ACGTNRYSWKMBDHV]+")
@@ -169,12 +170,12 @@ class _Reader:
             len(fields) + sum(part.count(b"\t") if separator else len(part.split()) - 1 for part in rest)
         )
         chrom, position, name, ref, alts = (field.decode("utf-8", "replace").strip() for field in fields[:MIN_COLUMNS])
-        if not chrom or not chrom.isprintable() or " " in chrom:
+        if not 0 < len(chrom) <= MAX_NAME or not chrom.isprintable() or " " in chrom:
             raise self._error(f"CHROM is '{_shown(chrom)}'; expected the name of a contig")
         if not (_WHOLE_NUMBER.fullmatch(position) and 1 <= int(position) <= MAX_POSITION):
             raise self._error(f"POS is '{_shown(position)}'; expected a whole number from 1 to {MAX_POSITION}")
-        if not name.isprintable():
-            raise self._error(f"ID is '{_shown(name)}'; expected printable letters")
+        if not name.isprintable() or len(name) > MAX_NAME:
+            raise self._error(f"ID is '{_shown(name)}'; expected at most {MAX_NAME} printable letters")
         if not _LETTERS.fullmatch(ref.upper()):
             raise self._error(f"REF is '{_shown(ref)}'; expected bases")
         for alt in alts.split(","):

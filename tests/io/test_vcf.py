@@ -114,7 +114,9 @@ BROKEN = [
     ("chr1\t5\t.\tA\tC;G\n", "ALT is 'C;G'"),
     ("\t5\t.\tA\tC\n", "CHROM is ''; expected the name of a contig"),
     ("chr\x1b[2J\t5\t.\tA\tC\n", "CHROM is 'chr?[2J'"),
-    ("chr1\t5\t\x07\tA\tC\n", "ID is '?'; expected printable letters"),
+    ("chr1\t5\t\x07\tA\tC\n", "ID is '?'; expected at most 4096 printable letters"),
+    (f"chr1\t5\t{'r' * 5000}\tA\tC\n", f"ID is '{'r' * 40}... (5000 letters)'"),
+    (f"{'c' * 5000}\t5\t.\tA\tC\n", f"CHROM is '{'c' * 40}... (5000 letters)'"),
     ("chr1\t5\t.\tA\tC\t.\nchr1\t6\t.\tA\tC\n", "record 2 (line 4): has 5 columns, the records before it 6"),
 ]
 
