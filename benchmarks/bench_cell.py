@@ -33,7 +33,8 @@ from replicate import replicate
 
 from genoformer.genome.quality import MAX_FASTQ_QUALITY
 from genoformer.io.bam import BamReader
-from genoformer.io.subreads import CcsFinder, RawMolecule, iterate_molecules
+from genoformer.io.ccs_finder import CcsFinder
+from genoformer.io.subreads import RawMolecule, iterate_molecules
 from genoformer.workflows.correct_options import CorrectOptions
 from genoformer.workflows.output import CorrectedOutput
 from genoformer.workflows.pipeline import Flow, WindowBatches

@@ -26,7 +26,8 @@ from replicate import replicate
 
 from genoformer.config import ConsensusConfig
 from genoformer.io.bam import BamReader
-from genoformer.io.subreads import CcsFinder, iterate_molecules
+from genoformer.io.ccs_finder import CcsFinder
+from genoformer.io.subreads import iterate_molecules
 from genoformer.models.checkpoint import save_checkpoint
 from genoformer.models.consensus import ConsensusTransformer
 from genoformer.workflows.correct_options import VOTE, CorrectOptions

@@ -18,15 +18,8 @@ from benchmarks.record import CHECKOUT, RESULTS, print_table, time_in_turns, wri
 from genoformer.config import ConsensusConfig
 from genoformer.datasets.pileup import Pileup, build_pileup, cut_windows, window_rows
 from genoformer.io.bam import BamReader
-from genoformer.io.subreads import (
-    CcsFinder,
-    CcsRead,
-    RawMolecule,
-    Subread,
-    decode_ccs,
-    decode_subread,
-    iterate_molecules,
-)
+from genoformer.io.ccs_finder import CcsFinder
+from genoformer.io.subreads import CcsRead, RawMolecule, Subread, decode_ccs, decode_subread, iterate_molecules
 from tests.bam_builder import pysam_molecules
 
 INPUTS = {

@@ -81,24 +81,6 @@ class TrainingBatches(Protocol):
         """Goes on where the loader of a state stood."""
 
 
-class Stacked:
-    """A source from a dataset that has its examples one by one, each a dict of tensors or arrays of one shape."""
-
-    def __init__(self, dataset: Dataset[Any]) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]  # torch's Dataset promises no length
-
-    def read_batch(self, indices: np.ndarray, draws: Draws | None) -> Batch:
-        """The examples at `indices`, stacked; without augmentation."""
-        items = [self.dataset[index] for index in indices.tolist()]
-        return {name: torch.stack([torch.as_tensor(item[name]) for item in items]) for name in items[0]}
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"dataset": copy.copy(self.dataset)}  # without its open files
-
-
 class Place(NamedTuple):
     """Where a pass over the examples stands: in which epoch, after how many examples of all processes together."""
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from genoformer.errors import AlignmentError
 from genoformer.io.bam import FLAG_UNMAPPED, BamReader, BamRecord, record_flag, record_name
-from genoformer.io.subreads import zmw_key
+from genoformer.io.zmws import zmw_key
 
 _CCS_SUFFIX = re.compile(rb"/ccs(?:/fwd|/rev)?\Z")
 

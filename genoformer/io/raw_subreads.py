@@ -13,7 +13,8 @@ from genoformer.io.aligned_bam import bgzf_blocks
 from genoformer.io.bam import EOF_BLOCK, FLAG_UNMAPPED, BamReader, BamRecord, encode_header, record_flag, record_name
 from genoformer.io.read_groups import SUBREAD, read_group_id
 from genoformer.io.reads import PartialFile
-from genoformer.io.subreads import ZmwGroup, group_by_zmw, read_kinetics, signal_to_noise
+from genoformer.io.subreads import read_kinetics, signal_to_noise
+from genoformer.io.zmws import ZmwGroup, group_by_zmw
 
 _CCS_FIELD = b"/ccs"
 _ADAPTERS = 1 | 2  # bits of the tag cx: one before, one behind

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from genoformer.errors import AlignmentError
 from genoformer.io.bam import BamReader, BamRecord, record_name
-from genoformer.io.subreads import zmw_key
+from genoformer.io.zmws import zmw_key
 
 _BLOCK = re.compile(rb"\x1f\x8b\x08\x04.{6}\x06\x00BC\x02\x00", re.DOTALL)
 _MAX_BLOCK_BYTES = 1 << 16

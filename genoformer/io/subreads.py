@@ -20,13 +20,9 @@ What happens with odd input:
 
 from __future__ import annotations
 
-import re
-from array import array
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 import numpy as np
@@ -37,21 +33,18 @@ from genoformer.io.bam import (
     FLAG_SECONDARY,
     FLAG_SUPPLEMENTARY,
     FLAG_UNMAPPED,
-    BamHeader,
     BamReader,
     BamRecord,
     record_flag,
-    record_name,
     record_reference,
 )
+from genoformer.io.ccs_finder import CcsFinder
+from genoformer.io.zmws import MAX_HOLE_NUMBER, SeenZmws, ZmwGroup, group_by_zmw, zmw_key
 
 NUM_SN = 4
-MAX_HOLE_NUMBER = (1 << 31) - 1
 T = TypeVar("T")
 _CONSUMES_READ = np.isin(np.arange(16), (0, 1, 4, 7, 8))  # CIGAR operations M, I, S, = and X
 UNUSABLE = FLAG_UNMAPPED | FLAG_SECONDARY | FLAG_SUPPLEMENTARY
-_ZMW_NAME = re.compile(rb"([!-.0-~]+)/(\d{1,10})(?:/[!-~]*)?\Z")
-_LOOK_AHEAD_BYTES = 16 << 20  # CCS records kept while the two files run in step
 
 
 @dataclass(frozen=True)
@@ -101,66 +94,6 @@ class RawMolecule:
     next_offset: int | None = None
 
 
-@dataclass
-class ZmwGroup:
-    """Raw records of one ZMW, in file order."""
-
-    key: bytes  # movie/hole
-    records: list[bytes] = field(default_factory=list)
-    num_unusable: int = 0
-    next_offset: int = 0
-
-    @property
-    def zmw(self) -> int:
-        """Hole number."""
-        return int(self.key.rsplit(b"/", 1)[1])
-
-
-def zmw_key(name: bytes, source: Path) -> bytes:
-    """`movie/hole` of a PacBio read name.
-
-    Raises:
-        AlignmentError: the name has another form.
-    """
-    match = _ZMW_NAME.match(name)
-    if match is None or int(match[2]) > MAX_HOLE_NUMBER:
-        shown = name.decode("ascii", "replace")
-        raise AlignmentError(f"{source}: read name {shown!r}; expected PacBio's movie/hole/... form")
-    return match.group()[: match.end(2)]
-
-
-_HOLES_A_PAGE = 1 << 12
-
-
-class SeenZmws:
-    """The ZMWs of a file that have been read: one bit a hole, in pages of 4,096, so that a whole cell fits in a few MB.
-
-    Args:
-        source: the file that messages name.
-    """
-
-    def __init__(self, source: Path) -> None:
-        self._source = source
-        self._pages: dict[tuple[bytes, int], bytearray] = {}
-
-    def add(self, key: bytes) -> None:
-        """Adds a `movie/hole`.
-
-        Raises:
-            AlignmentError: it was there before.
-        """
-        movie, hole_text = key.rsplit(b"/", 1)
-        page_id, bit = divmod(int(hole_text), _HOLES_A_PAGE)
-        page = self._pages.setdefault((movie, page_id), bytearray(_HOLES_A_PAGE >> 3))
-        byte, mask = bit >> 3, 1 << (bit & 7)
-        if page[byte] & mask:
-            raise AlignmentError(
-                f"{self._source}: subreads of ZMW {key.decode()} are in two places; expected them together: "
-                "sort with 'samtools sort -n' or rerun the aligner"
-            )
-        page[byte] |= mask
-
-
 def iterate_zmws(reader: BamReader, start: int | None = None, end: int | None = None) -> Iterator[ZmwGroup]:
     """ZMWs of a subreads file that begin at virtual offsets in [start, end).
 
@@ -178,122 +111,6 @@ def _take_aligned(group: ZmwGroup, record: bytes) -> None:
         group.num_unusable += 1
     else:
         group.records.append(record)
-
-
-def group_by_zmw(
-    reader: BamReader, take: Callable[[ZmwGroup, bytes], None], start: int | None = None, end: int | None = None
-) -> Iterator[ZmwGroup]:
-    """Runs of records of one ZMW that begin at virtual offsets in [start, end).
-
-    Args:
-        take: puts a record into its group.
-    Raises:
-        AlignmentError: damaged input, names of another form, and what `take` refuses.
-    """
-    reader.seek(reader.first_record if start is None else start)
-    group: ZmwGroup | None = None
-    while True:
-        offset = reader.tell()
-        record = reader.read_record()
-        key = b"" if record is None else zmw_key(record_name(record), reader.path)
-        if group is None or key != group.key:
-            if group is not None:
-                group.next_offset = offset
-                yield group
-            if record is None or (end is not None and offset >= end):
-                return
-            group = ZmwGroup(key)
-        assert record is not None
-        take(group, record)
-
-
-class CcsFinder:
-    """CCS records by name: in step with the subreads while the orders agree, through an index where they do not."""
-
-    def __init__(self, path: str | Path) -> None:
-        self._reader = BamReader(path)
-        self._ahead: OrderedDict[bytes, bytes] = OrderedDict()
-        self._ahead_bytes = 0
-        self._at_end = False
-        self._index: _NameIndex | None = None
-
-    def __enter__(self) -> CcsFinder:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
-        self._reader.__exit__(kind, value, trace)
-
-    @property
-    def header(self) -> BamHeader:
-        """Header of the CCS file."""
-        return self._reader.header
-
-    @property
-    def path(self) -> Path:
-        """The CCS file."""
-        return self._reader.path
-
-    @property
-    def is_indexed(self) -> bool:
-        """Whether the files turned out to be in different orders."""
-        return self._index is not None
-
-    def find(self, name: bytes) -> bytes | None:
-        """The record of a CCS read; None where the file has no read of that name."""
-        if self._index is None:
-            found = self._find_ahead(name)
-            if found is not None:
-                return found
-            self._ahead.clear()
-            self._index = _NameIndex.build(self._reader)
-        return self._index.find(self._reader, name)
-
-    def _find_ahead(self, name: bytes) -> bytes | None:
-        while name not in self._ahead and self._ahead_bytes < _LOOK_AHEAD_BYTES and not self._at_end:
-            record = self._reader.read_record()
-            if record is None:
-                self._at_end = True
-            else:
-                self._ahead.setdefault(record_name(record), record)  # of equal names the first, as in the index
-                self._ahead_bytes += len(record)
-        if name not in self._ahead:
-            return None
-        while True:  # reads before it have no subreads: the index still finds them should they come later
-            passed, record = self._ahead.popitem(last=False)
-            self._ahead_bytes -= len(record)
-            if passed == name:
-                return record
-
-
-class _NameIndex:
-    """Sorted name hashes and virtual offsets of a BAM file: 16 bytes a record."""
-
-    def __init__(self, hashes: np.ndarray, offsets: np.ndarray) -> None:
-        order = np.argsort(hashes, kind="stable")
-        self._hashes, self._offsets = hashes[order], offsets[order]
-
-    @classmethod
-    def build(cls, reader: BamReader) -> _NameIndex:
-        reader.seek(reader.first_record)
-        hashes, offsets = array("q"), array("q")
-        while True:
-            offset = reader.tell()
-            record = reader.read_record()
-            if record is None:
-                return cls(np.frombuffer(hashes, np.int64), np.frombuffer(offsets, np.int64))
-            hashes.append(hash(record_name(record)))
-            offsets.append(offset)
-
-    def find(self, reader: BamReader, name: bytes) -> bytes | None:
-        target = hash(name)
-        first = int(np.searchsorted(self._hashes, target, side="left"))
-        while first < len(self._hashes) and self._hashes[first] == target:
-            reader.seek(int(self._offsets[first]))
-            record = reader.read_record()
-            if record is not None and record_name(record) == name:
-                return record
-            first += 1
-        return None
 
 
 def iterate_molecules(

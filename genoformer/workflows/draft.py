@@ -34,7 +34,7 @@ from genoformer.io.raw_subreads import RawSubread, decode_raw_subread, iterate_r
 from genoformer.io.read_groups import ccs_read_groups
 from genoformer.io.reads import ReadWriter, header_with_program, write_json
 from genoformer.io.shards import shard_range
-from genoformer.io.subreads import SeenZmws
+from genoformer.io.zmws import SeenZmws
 from genoformer.workflows.draft_zmw import Draft, DraftSettings, draft_molecule, has_enough_passes
 from genoformer.workflows.ordered_map import ordered_map
 from genoformer.workflows.output import summary_path

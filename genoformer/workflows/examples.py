@@ -24,10 +24,11 @@ from genoformer.datasets.labels import ADJUSTED, OVERFLOW, window_labels
 from genoformer.datasets.pileup import build_pileup, cut_windows, window_rows
 from genoformer.errors import DataError
 from genoformer.io.bam import BamReader
+from genoformer.io.ccs_finder import CcsFinder
 from genoformer.io.examples import Examples, ExampleWriter
 from genoformer.io.reads import write_json
 from genoformer.io.shards import shard_range
-from genoformer.io.subreads import CcsFinder, RawMolecule, Subread, decode_ccs, decode_subread, iterate_molecules
+from genoformer.io.subreads import RawMolecule, Subread, decode_ccs, decode_subread, iterate_molecules
 from genoformer.io.truth import (
     SPLITS,
     TruthFinder,

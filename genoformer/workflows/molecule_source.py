@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from genoformer.io.bam import LENGTH_FIELD_BYTES, BamReader
+from genoformer.io.ccs_finder import CcsFinder
 from genoformer.io.read_groups import ccs_read_groups
-from genoformer.io.subreads import CcsFinder, CcsRead, RawMolecule, iterate_molecules
+from genoformer.io.subreads import CcsRead, RawMolecule, iterate_molecules
 from genoformer.workflows.align import ZmwTask, aligned_records
 from genoformer.workflows.draft import DraftTask, draft_tasks, draft_zmw
 from genoformer.workflows.draft_zmw import DraftSettings

@@ -24,8 +24,8 @@ from genoformer.genome.read_errors import ErrorCounts, count_errors
 from genoformer.io.aligner import aligner_versions
 from genoformer.io.fasta import read_fasta, read_fasta_names
 from genoformer.io.read_input import InputRead, iterate_reads
-from genoformer.io.subreads import zmw_key
 from genoformer.io.truth_aligner import GenomeAligner, TruthAlignment, align_to_molecule
+from genoformer.io.zmws import zmw_key
 from genoformer.workflows.ordered_map import ordered_map
 
 TruthKind = Literal["read", "genome"]

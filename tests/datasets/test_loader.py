@@ -8,11 +8,10 @@ import time
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from genoformer.datasets.loader import Draws, Loader, SinglePass, Stacked, epoch_order
+from genoformer.datasets.loader import Draws, Loader, SinglePass, epoch_order
 from genoformer.errors import CheckpointError, DataError, UsageError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -34,8 +33,8 @@ class Numbers:
         return {"index": torch.from_numpy(indices), "noise": torch.tensor(noise, dtype=torch.float64)}
 
 
-class Items(torch.utils.data.Dataset):
-    """A plain dataset that notes by which process its 'file' was opened."""
+class Opened:
+    """Five examples from a 'file', which notes by which process it was opened."""
 
     def __init__(self):
         self.opened_by = None
@@ -43,9 +42,9 @@ class Items(torch.utils.data.Dataset):
     def __len__(self):
         return 5
 
-    def __getitem__(self, index):
+    def read_batch(self, indices, draws):
         self.opened_by = self.opened_by or os.getpid()
-        return {"square": np.full(2, index**2), "opener": torch.tensor(self.opened_by)}
+        return {"opener": torch.full((len(indices),), self.opened_by)}
 
     def __getstate__(self):
         return {"opened_by": None}
@@ -157,13 +156,8 @@ def test_an_error_in_reading_arrives_as_it_was_raised(num_workers):
     assert str(error.value) == "example 4 is broken"
 
 
-def test_a_dataset_of_single_examples_is_stacked():
-    [batch] = SinglePass(Stacked(Items()), batch_size=5)
-    assert batch["square"].tolist() == [[0, 0], [1, 1], [4, 4], [9, 9], [16, 16]]
-
-
 def test_workers_open_files_of_their_own():
-    source = Stacked(Items())
+    source = Opened()
     [batch] = SinglePass(source, batch_size=5)
     assert set(batch["opener"].tolist()) == {os.getpid()}
     [batch] = SinglePass(source, batch_size=5, num_workers=1)

@@ -8,7 +8,8 @@ from genoformer.config import ConsensusConfig
 from genoformer.datasets.pileup import build_pileup, cut_windows, window_rows
 from genoformer.errors import AlignmentError
 from genoformer.io.bam import BamReader
-from genoformer.io.subreads import CcsFinder, CcsRead, Subread, decode_ccs, decode_subread, iterate_molecules
+from genoformer.io.ccs_finder import CcsFinder
+from genoformer.io.subreads import CcsRead, Subread, decode_ccs, decode_subread, iterate_molecules
 from genoformer.io.tfrecord import read_examples
 
 LETTERS = " ATCG"  # pileup codes 0 to 4, as DeepConsensus numbers them

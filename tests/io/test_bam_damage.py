@@ -12,7 +12,8 @@ from genoformer.config import ConsensusConfig
 from genoformer.datasets.pileup import build_pileup, cut_windows, window_rows
 from genoformer.errors import AlignmentError, GenoformerError
 from genoformer.io.bam import BamReader, BamRecord, record_name
-from genoformer.io.subreads import CcsFinder, decode_ccs, decode_subread, iterate_molecules, iterate_zmws
+from genoformer.io.ccs_finder import CcsFinder
+from genoformer.io.subreads import decode_ccs, decode_subread, iterate_molecules, iterate_zmws
 from tests.bam_builder import (
     EOF_BLOCK,
     REVERSE,

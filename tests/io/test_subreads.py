@@ -1,21 +1,12 @@
 import array
-import random
 import struct
 from dataclasses import fields
 
 import numpy as np
 import pytest
 
-from genoformer.errors import AlignmentError
 from genoformer.io.bam import BamReader
-from genoformer.io.subreads import (
-    CcsFinder,
-    decode_ccs,
-    decode_subread,
-    frames_to_codes,
-    iterate_molecules,
-    zmw_key,
-)
+from genoformer.io.subreads import decode_ccs, decode_subread, frames_to_codes
 from tests.bam_builder import (
     MOVIE,
     REVERSE,
@@ -30,28 +21,10 @@ from tests.bam_builder import (
     pysam_molecules,
     raw_header,
     subread,
-    write_bam,
 )
+from tests.molecule_reading import error_text, read_molecules
 
 OTHER_MOVIE = "m54238_180901_011437"
-
-
-@pytest.fixture
-def pair(tmp_path):
-    """Writes subreads and CCS reads; gives the two paths."""
-
-    def write(subreads, ccs, references=()):
-        paths = tmp_path / "subreads.bam", tmp_path / "ccs.bam"
-        return write_bam(paths[0], subreads, references), write_bam(paths[1], ccs)
-
-    return write
-
-
-def read_molecules(subreads_path, ccs_path, start=None, end=None):
-    """Molecules of two files and whether an index was needed."""
-    with BamReader(subreads_path) as subreads, CcsFinder(ccs_path) as ccs:
-        assert ccs.path == ccs_path
-        return list(iterate_molecules(subreads, ccs, start, end)), ccs.is_indexed
 
 
 def summary(molecules):
@@ -60,15 +33,6 @@ def summary(molecules):
         assert decode_ccs(molecule.ccs, "ccs.bam").name == molecule.name
         assert molecule.zmw == int(molecule.name.split("/")[1])
     return [(molecule.name, len(molecule.subreads), molecule.num_unusable) for molecule in molecules]
-
-
-def error_text(read):
-    """Text of the AlignmentError that a call ends with: one line."""
-    with pytest.raises(AlignmentError) as error:
-        read()
-    text = str(error.value)
-    assert text.isprintable()
-    return text
 
 
 def three_zmws():
@@ -171,22 +135,6 @@ def test_unaligned_subreads_are_an_error(pair):
     )
 
 
-def test_a_zmw_in_two_places_is_an_error(pair):
-    reads = [subread(zmw, "ACG", "3=") for zmw in (7, 9, 7)]
-    subreads, ccs = pair(reads, [ccs_read(7, "ACG"), ccs_read(9, "ACG")])
-    assert error_text(lambda: read_molecules(subreads, ccs)) == (
-        f"{subreads}: subreads of ZMW {MOVIE}/7 are in two places; expected them together: "
-        "sort with 'samtools sort -n' or rerun the aligner"
-    )
-
-
-def test_holes_far_apart_are_told_apart(pair):
-    zmws = [0, 1, 65_535, 65_536, 131_072, 2**31 - 1]
-    reads = [subread(zmw, "ACG", "3=") for zmw in zmws]
-    molecules, _ = read_molecules(*pair(reads, [ccs_read(zmw, "ACG") for zmw in zmws]))
-    assert [molecule.zmw for molecule in molecules] == zmws
-
-
 @pytest.mark.parametrize("index", range(4))
 def test_a_run_goes_on_where_another_stopped(pair, index):
     paths = pair(*three_zmws())
@@ -198,46 +146,6 @@ def test_a_run_goes_on_where_another_stopped(pair, index):
     assert summary(first) == THREE[:index]
 
 
-# Finding CCS reads
-
-
-@pytest.mark.parametrize("order", ["reversed", "shuffled"])
-def test_ccs_reads_in_another_order_are_found_by_name(pair, order):
-    zmws = list(range(40))
-    reads = [subread(zmw, "ACG", "3=") for zmw in zmws]
-    ccs = [ccs_read(zmw, "ACG" + "T" * zmw) for zmw in zmws]
-    ccs = ccs[::-1] if order == "reversed" else random.Random(0).sample(ccs, len(ccs))
-    molecules, is_indexed = read_molecules(*pair(reads, ccs))
-    assert [molecule.zmw for molecule in molecules] == zmws
-    assert [len(decode_ccs(molecule.ccs, "").sequence) for molecule in molecules] == [3 + zmw for zmw in zmws]
-    assert is_indexed
-
-
-def test_ccs_reads_without_subreads_are_passed_over(pair):
-    reads = [subread(zmw, "ACG", "3=") for zmw in (3, 8, 12)]
-    molecules, is_indexed = read_molecules(*pair(reads, [ccs_read(zmw, "ACG") for zmw in range(14)]))
-    assert [molecule.zmw for molecule in molecules] == [3, 8, 12]
-    assert not is_indexed
-
-
-@pytest.mark.parametrize(("look_ahead_bytes", "expected"), [(100_000, False), (2_000, True)])
-def test_a_ccs_read_beyond_the_look_ahead_is_found_in_an_index(pair, monkeypatch, look_ahead_bytes, expected):
-    monkeypatch.setattr("genoformer.io.subreads._LOOK_AHEAD_BYTES", look_ahead_bytes)
-    reads = [subread(zmw, "ACG", "3=") for zmw in (1, 90, 91)]
-    ccs = [ccs_read(zmw, "ACGTACGTAC" * 10) for zmw in range(100)]
-    molecules, is_indexed = read_molecules(*pair(reads, ccs))
-    assert [molecule.zmw for molecule in molecules] == [1, 90, 91]
-    assert is_indexed == expected
-
-
-def test_files_in_step_never_need_an_index(pair, monkeypatch):
-    monkeypatch.setattr("genoformer.io.subreads._LOOK_AHEAD_BYTES", 2_000)
-    ccs = [ccs_read(zmw, "ACGTACGTAC" * 10) for zmw in range(100)]
-    molecules, is_indexed = read_molecules(*pair([subread(zmw, "ACG", "3=") for zmw in range(100)], ccs))
-    assert [molecule.zmw for molecule in molecules] == list(range(100))
-    assert not is_indexed
-
-
 def test_a_ccs_read_that_is_not_there_is_an_error(pair):
     reads, ccs = three_zmws()
     subreads, ccs = pair(reads, [ccs[0], ccs[2]])
@@ -245,52 +153,6 @@ def test_a_ccs_read_that_is_not_there_is_an_error(pair):
         f"{subreads}: ZMW {MOVIE}/5: its CCS read '{MOVIE}/5/ccs' is not in {ccs}; "
         "check that the two files belong together"
     )
-
-
-def test_a_name_that_is_not_in_the_file(pair):
-    _, path = pair([], [ccs_read(7, "ACG")])
-    with CcsFinder(path) as ccs:
-        assert ccs.find(b"m/1/ccs") is None
-        assert ccs.find(ccs_name(7).encode()) is not None
-        assert ccs.header.num_references == 0
-
-
-# Names
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        (b"m64011_190228_190319/8/0_2628", b"m64011_190228_190319/8"),
-        (b"m64011_190228_190319/8/ccs/fwd", b"m64011_190228_190319/8"),
-        (b"m/2147483647/ccs", b"m/2147483647"),
-        (b"m/12", b"m/12"),
-    ],
-)
-def test_the_zmw_of_a_name(name, expected):
-    assert zmw_key(name, "a.bam") == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        (b"", "''"),
-        (b"SRR1234.5", "'SRR1234.5'"),
-        (b"m/ccs", "'m/ccs'"),
-        (b"m//ccs", "'m//ccs'"),
-        (b"/7/ccs", "'/7/ccs'"),
-        (b"m/7x/ccs", "'m/7x/ccs'"),
-        (b"m/-7/ccs", "'m/-7/ccs'"),
-        (b"m/2147483648/ccs", "'m/2147483648/ccs'"),
-        (b"m/7/a\nb", "'m/7/a\\nb'"),
-        (b"m/7\n", "'m/7\\n'"),
-        (b"m\0/7/ccs", "'m\\x00/7/ccs'"),
-        (b"m/7/\xff", "'m/7/\ufffd'"),
-    ],
-)
-def test_names_of_another_form(name, shown):
-    text = error_text(lambda: zmw_key(name, "a.bam"))
-    assert text == f"a.bam: read name {shown}; expected PacBio's movie/hole/... form"
 
 
 def test_names_of_another_form_in_files(pair):

@@ -7,7 +7,8 @@ import pytest
 
 from genoformer.errors import AlignmentError, OutputError, UsageError
 from genoformer.io.bam import BamReader
-from genoformer.io.subreads import CcsFinder, decode_subread, iterate_molecules
+from genoformer.io.ccs_finder import CcsFinder
+from genoformer.io.subreads import decode_subread, iterate_molecules
 from genoformer.workflows.align import AlignCounts, AlignOptions, align
 from genoformer.workflows.correct import correct
 from genoformer.workflows.correct_options import CorrectOptions

@@ -12,7 +12,8 @@ import pytest
 from genoformer.config import ConsensusConfig
 from genoformer.errors import AlignmentError, GenoformerError
 from genoformer.io.bam import BamReader
-from genoformer.io.subreads import CcsFinder, iterate_molecules
+from genoformer.io.ccs_finder import CcsFinder
+from genoformer.io.subreads import iterate_molecules
 from genoformer.workflows.pipeline import Flow, WindowBatches, prepared_molecules
 from genoformer.workflows.prepare import Calls, PrepareSettings, prepare_molecule
 from tests.correct_inputs import as_molecule, simulate_molecules, write_inputs

@@ -12,9 +12,10 @@ from genoformer.datasets.pileup import build_pileup
 from genoformer.errors import DataError, OutputError, UsageError
 from genoformer.genome.alphabet import pileup_codes, pileup_letters, reverse_complement
 from genoformer.io.bam import BamReader, BamRecord
+from genoformer.io.ccs_finder import CcsFinder
 from genoformer.io.error_tables import write_error_model
 from genoformer.io.fasta import read_fasta
-from genoformer.io.subreads import CcsFinder, decode_ccs, decode_subread, iterate_molecules
+from genoformer.io.subreads import decode_ccs, decode_subread, iterate_molecules
 from genoformer.io.truth import read_truth_bed, read_truth_split
 from genoformer.models.vote import vote
 from genoformer.workflows.align import AlignOptions, align
