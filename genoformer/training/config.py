@@ -75,7 +75,7 @@ class TrainConfig(Config):
     accumulate: Count = 1  # passes per step
     num_workers: Annotated[int, Field(ge=0)] = 0  # loader processes for each training process
 
-    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast; weights stay float32
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # bf16: autocast; weights stay float32
     clip_norm: NotNegative = 0.0  # largest norm of all gradients together; 0: not clipped
     ema_decay: Fraction = 0.0  # of the average of the weights that is assessed and exported; 0: no average
 

@@ -34,6 +34,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from genoformer.datasets.loader import Batch, TrainingBatches
 from genoformer.errors import CheckpointError, ConfigError, DataError, OutputError
+from genoformer.nn.precision import float32_products
 from genoformer.training.checkpoint import checkpoint_path, load_state, save_state, saved_steps
 from genoformer.training.config import TrainConfig
 from genoformer.training.distributed import (
@@ -117,7 +118,7 @@ def train(
         ConfigError: the evaluation does not give `config.best_metric`.
     """
     run = _Run(task, loader, config, folder, evaluation, process or Process())
-    with stop or StopRequest() as request:
+    with stop or StopRequest() as request, float32_products(allow_tf32=config.precision == "tf32"):
         request.listen(signal.SIGUSR1)
         run.start(resume)
         request.listen(signal.SIGTERM)

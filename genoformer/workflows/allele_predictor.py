@@ -15,7 +15,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from genoformer.genome.interval import Interval
 from genoformer.genome.variant import Anchor, Fetch, Variant, allele_codes
 from genoformer.models.expression import ExpressionTransformer
 from genoformer.models.tower_reuse import Slice, changed_slice, substitution_bins, widened
+from genoformer.nn.precision import float32_products
 
 Precision = Literal["fp32", "tf32", "bf16-tower", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -125,7 +126,7 @@ class AllelePredictor:
         """The tracks of each comparison; neighbours with the same window share what they have in common."""
         pending = iter(comparisons)
         while chunk := list(itertools.islice(pending, self.settings.batch_size)):
-            with torch.inference_mode(), arithmetic(self.settings.precision):
+            with torch.inference_mode(), float32_products(allow_tf32=self.settings.precision == "tf32"):
                 found = self._predict_chunk(chunk)
             yield from found
 
@@ -283,17 +284,3 @@ def _mean(views: list[np.ndarray]) -> np.ndarray:
 
 def _bf16(device: torch.device, enabled: bool) -> contextlib.AbstractContextManager[object]:
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-
-@contextlib.contextmanager
-def arithmetic(precision: Precision) -> Iterator[None]:
-    """Products of float32 numbers in float32, or in TF32 where asked for; then as before."""
-    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [switch.allow_tf32 for switch in switches]
-    try:
-        for switch in switches:
-            switch.allow_tf32 = precision == "tf32"
-        yield
-    finally:
-        for switch, value in zip(switches, before, strict=True):
-            switch.allow_tf32 = value

@@ -19,7 +19,7 @@ from genoformer.genome.alphabet import N_CODE, one_hot
 from genoformer.genome.interval import Interval
 from genoformer.genome.variant import Fetch
 from genoformer.models.expression import ExpressionTransformer
-from genoformer.workflows.allele_predictor import arithmetic
+from genoformer.nn.precision import float32_products
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Contributions:
             fetch: gives the genome.
         """
         codes = fetch(window.resized(window.length + 2 * self.settings.margin_bp))
-        with arithmetic("fp32"):
+        with float32_products():
             return self._gradient(window, bins, codes)[np.arange(len(codes)), codes]
 
     def _gradient(self, window: Interval, bins: range, codes: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from genoformer.genome.track import Track
 from genoformer.io.expression_examples import WindowShape
 from genoformer.models.checkpoint import load_expression_model
 from genoformer.models.expression import ExpressionTransformer
+from genoformer.nn.precision import float32_products
 from genoformer.workflows.device import find_device
 
 PRECISIONS = ("fp32", "bf16")
@@ -62,7 +63,7 @@ class TrackPredictor:
         return (predicted + self._predict(bases.flip(1, 2))[..., pairs].flip(1)) / 2
 
     def _predict(self, bases: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with float32_products(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return self.model(bases, [self.species])[self.species]
 
 

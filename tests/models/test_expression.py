@@ -49,9 +49,31 @@ def test_prediction_of_the_plain_model(variant):
         assert error <= 2 * plain_error + 4 * torch.finfo(torch.float32).eps * exact[species].max()
 
 
-def test_gradients_in_training_mode(model):
-    model.train()
-    sequence = random_sequence(3, 96)
+@pytest.mark.gpu
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_prediction_on_a_gpu(variant):
+    config = TINY.model_copy(update=variant)
+    model = random_weights_(ExpressionTransformer(config)).eval()
+    sequence = random_sequence(2, 96)
+    exact = reference.predict(sequence, in_float64(model), config)
+    model, sequence = model.cuda(), sequence.cuda()
+    with torch.no_grad():
+        plain = reference.predict(sequence, model.state_dict(), config)
+        found = model(sequence)
+        with torch.autocast("cuda", torch.bfloat16):
+            half = model(sequence)
+    for species, tracks in found.items():
+        assert tracks.is_cuda
+        error, plain_error = ((t.cpu() - exact[species]).abs().max() for t in (tracks, plain[species]))
+        assert error <= 2 * plain_error + 4 * torch.finfo(torch.float32).eps * exact[species].max()
+        assert half[species].dtype == torch.float32
+        assert (half[species].cpu() - exact[species]).abs().max() < 0.05 * exact[species].max()
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_gradients_in_training_mode(model, device):
+    model.to(device).train()
+    sequence = random_sequence(3, 96).to(device)
     loss = sum(tracks.square().sum() for tracks in model(sequence).values())
     names, weights = zip(*model.named_parameters(), strict=True)
     found = torch.autograd.grad(loss, weights)

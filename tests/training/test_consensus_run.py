@@ -70,10 +70,13 @@ def test_the_seed_decides_the_weights(options, tmp_path):
     assert not equal(final["a"], final["c"])
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(options, tmp_path):
-    train_consensus(options("whole"))
-    train_consensus(options("halves", sets=["steps=2", "schedule.decay_steps=4"]))
-    train_consensus(options("halves", resume=True))
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_interrupted_run_goes_on_to_the_same_weights(options, tmp_path, device, precision):
+    sets = [f"precision={precision}"]
+    train_consensus(options("whole", sets=sets, device=device))
+    train_consensus(options("halves", sets=[*sets, "steps=2", "schedule.decay_steps=4"], device=device))
+    train_consensus(options("halves", sets=sets, resume=True, device=device))
     assert equal(weights(tmp_path / "whole/final.safetensors"), weights(tmp_path / "halves/final.safetensors"))
 
 

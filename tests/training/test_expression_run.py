@@ -146,6 +146,17 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(options, species, tmp_path,
     assert tables[0] == tables[1]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_interrupted_run_on_a_gpu_goes_on_to_the_same_bits(options, species, tmp_path, precision):
+    sets = [f"precision={precision}"]
+    train_expression(options("whole", data=species, sets=sets, device="cuda"))
+    train_expression(options("parts", data=species, sets=[*sets, "steps=3", "schedule.decay_steps=6"], device="cuda"))
+    train_expression(options("parts", data=species, sets=sets, resume=True, device="cuda"))
+    ends = [weights(tmp_path / out / "final.safetensors") for out in ("whole", "parts")]
+    assert changed(*ends) == set()
+
+
 def test_species_take_turns_and_only_the_head_of_the_batch_learns(options, species, tmp_path):
     one = ["accumulate=1", "eval_every=0", "ema_decay=0", "keep=9", "save_every=1", "optimizer.weight_decay=0.1"]
     ends = []

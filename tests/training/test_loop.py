@@ -199,6 +199,21 @@ def test_evaluation_and_logging_change_no_weight(tmp_path, whole):
     assert differences(final_state(tmp_path)["model"], final_state(whole)["model"]) == []
 
 
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", False), ("tf32", True), ("bf16", False)])
+def test_only_tf32_is_tf32(tmp_path, precision, expected):
+    seen = []
+
+    class Watched(ConsensusTask):
+        def loss(self, batch):
+            seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+            return super().loss(batch)
+
+    before = torch.backends.cudnn.allow_tf32
+    run_toy(tmp_path, config=config_of(steps=1, accumulate=1, precision=precision), task=Watched)
+    assert set(seen) == {(expected, expected)}
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
 # ---- interruption
 
 

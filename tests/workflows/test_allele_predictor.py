@@ -1,5 +1,7 @@
 """Predictions for alleles against full forward passes of sequences that are put together here by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -198,6 +200,22 @@ def test_batches(model):
             found = compare(model, variants, PredictorSettings("human", batch_size=batch_size), window_of)
             assert max(relative(a.alt, b.alt) for a, b in zip(found, one, strict=True)) < FLOAT32_NOISE
             assert max(relative(a.ref, b.ref) for a, b in zip(found, one, strict=True)) < FLOAT32_NOISE
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("batch_size", [1, 4, 32])
+def test_a_gpu_predicts_what_the_cpu_does(model, batch_size):
+    variants = [*RESIDUES[::16], *EDITS, *ENDS]
+    settings = PredictorSettings("human", reverse_complement=True, shifts=(-1, 1), batch_size=batch_size)
+    expected = compare(model, variants, settings)
+    on_gpu = small_model().cuda()
+    found = compare(on_gpu, variants, settings)
+    without_reuse = compare(on_gpu, variants, replace(settings, reuse=False))
+    again = compare(on_gpu, variants, settings)
+    for cpu, gpu, full, second in zip(expected, found, without_reuse, again, strict=True):
+        assert relative(gpu.alt, cpu.alt) < 2 * FLOAT32_NOISE
+        assert relative(gpu.alt, full.alt) < FLOAT32_NOISE
+        assert np.array_equal(gpu.alt, second.alt)
 
 
 def test_tracks_and_species(model):

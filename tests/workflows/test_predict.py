@@ -209,6 +209,15 @@ def test_bfloat16_is_near(options, whole, tmp_path):
     np.testing.assert_allclose(found, whole["predictions"], rtol=0.1, atol=0.05)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_gpu_predicts_what_the_cpu_does(options, whole, tmp_path, batch_size):
+    for name in ("a.h5", "b.h5"):
+        predict(replace(options, output=tmp_path / name, device="cuda", batch_size=batch_size))
+    np.testing.assert_allclose(read(tmp_path / "a.h5")["predictions"], whole["predictions"], rtol=1e-5, atol=1e-6)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [
