@@ -7,20 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genoformer.cli.expression_options import (
-    BothStrands,
-    Device,
-    GenomeFile,
-    Model,
-    Quiet,
-    Regions,
-    RegionShard,
-    Resume,
-    Shifts,
-    Species,
-    Threads,
-    parse_shifts,
-)
+from genoformer.cli import expression_options as given
 from genoformer.cli.terminal import Count, parse_bases, parse_shard, set_up_log
 
 ATTRIBUTE_HELP = (
@@ -35,19 +22,13 @@ ATTRIBUTE_HELP = (
 
 
 def attribute(
-    genome: GenomeFile,
-    regions: Regions,
+    genome: given.GenomeFile,
+    regions: given.Regions,
     *,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for a bigWig and logos, or a .h5 file.")],
-    model: Model,
-    species: Species = None,
-    tracks: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Tracks to sum, by index (7), indices from first to last (10-19), or identifier or description with * "
-            "and ? ('CAGE:*'); may be given several times. Default: all."
-        ),
-    ] = None,
+    model: given.Model,
+    species: given.Species = None,
+    tracks: given.TrackChoice = None,
     bins: Annotated[
         int | None,
         typer.Option(help="Sum over so many bins around a region's middle. Default: those of the region.", min=1),
@@ -59,8 +40,8 @@ def attribute(
     mean_centred: Annotated[
         bool, typer.Option("--mean-centred", help="Take from a gradient its mean over the four letters.")
     ] = False,
-    rc: BothStrands = False,
-    shifts: Shifts = "0",
+    rc: given.BothStrands = False,
+    shifts: given.Shifts = "0",
     smooth: Annotated[
         int, typer.Option(help="Average over so many sequences with noise; 0: without noise.", min=0)
     ] = 0,
@@ -69,11 +50,11 @@ def attribute(
     logos: Annotated[
         int | None, typer.Option(help="Draw the first so many regions. Default: 10 in a folder.", min=0)
     ] = None,
-    device: Device = None,
-    threads: Threads = None,
-    shard: RegionShard = "1/1",
-    resume: Resume = False,
-    quiet: Quiet = False,
+    device: given.Device = None,
+    threads: given.Threads = None,
+    shard: given.RegionShard = "1/1",
+    resume: given.Resume = False,
+    quiet: given.Quiet = False,
 ) -> None:
     """Computes contributions and says of how many bases."""
     from genoformer.workflows.attribute import attribute as run_attribute
@@ -81,10 +62,10 @@ def attribute(
     from genoformer.workflows.contributions import ContributionSettings
 
     set_up_log(quiet)
-    settings = ContributionSettings(rc, parse_shifts(shifts), mean_centred, smooth, noise, seed)
+    settings = ContributionSettings(rc, given.parse_shifts(shifts), mean_centred, smooth, noise, seed)
     options = AttributeOptions(
-        genome, regions, output, model, species, tuple(tracks or ()), settings, bins,
-        None if span is None else parse_bases(span, "--span"), logos, device, threads, parse_shard(shard), resume,
+        genome, regions, output, model, species, tuple(tracks or ()), device, threads, parse_shard(shard), resume,
+        settings, bins, None if span is None else parse_bases(span, "--span"), logos,
     )  # fmt: skip
     with Count("regions", hidden=quiet) as count:
         summary = run_attribute(options, count.update)

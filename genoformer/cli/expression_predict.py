@@ -7,22 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from genoformer.cli.expression_options import (
-    BothStrands,
-    Device,
-    GenomeFile,
-    Model,
-    Quiet,
-    Regions,
-    RegionShard,
-    Resume,
-    Shifts,
-    Species,
-    Threads,
-    TrackChoice,
-    WindowBatch,
-    parse_shifts,
-)
+from genoformer.cli import expression_options as given
 from genoformer.cli.terminal import Count, parse_shard, set_up_log
 
 PREDICT_HELP = (
@@ -43,28 +28,28 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for bigWigs
 
 
 def predict(
-    genome: GenomeFile,
-    regions: Regions,
+    genome: given.GenomeFile,
+    regions: given.Regions,
     *,
     output: Output,
-    model: Model,
-    species: Species = None,
-    tracks: TrackChoice = None,
-    rc: BothStrands = False,
-    shifts: Shifts = "0",
+    model: given.Model,
+    species: given.Species = None,
+    tracks: given.TrackChoice = None,
+    rc: given.BothStrands = False,
+    shifts: given.Shifts = "0",
     overlap: Annotated[
         int | None,
         typer.Option(
             help="Least bins that neighbouring windows of a long region share. Default: an eighth of one.", min=0
         ),
     ] = None,
-    batch_size: WindowBatch = 4,
-    device: Device = None,
+    batch_size: given.WindowBatch = 4,
+    device: given.Device = None,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Arithmetic of the model.")] = "fp32",
-    threads: Threads = None,
-    shard: RegionShard = "1/1",
-    resume: Resume = False,
-    quiet: Quiet = False,
+    threads: given.Threads = None,
+    shard: given.RegionShard = "1/1",
+    resume: given.Resume = False,
+    quiet: given.Quiet = False,
 ) -> None:
     """Predicts tracks and says how many."""
     from genoformer.workflows.predict import predict as run_predict
@@ -72,8 +57,8 @@ def predict(
 
     set_up_log(quiet)
     options = PredictOptions(
-        genome, regions, output, model, species, tuple(tracks or ()), rc, parse_shifts(shifts), overlap, batch_size,
-        device, precision, threads, parse_shard(shard), resume,
+        genome, regions, output, model, species, tuple(tracks or ()), device, threads, parse_shard(shard), resume, rc,
+        given.parse_shifts(shifts), overlap, batch_size, precision,
     )  # fmt: skip
     with Count("windows", hidden=quiet) as count:
         summary = run_predict(options, count.update)
@@ -84,8 +69,8 @@ def join(
     shards: Annotated[list[Path], typer.Argument(help="All .h5 shards of a run, in any order.")],
     *,
     output: Output,
-    threads: Threads = None,
-    quiet: Quiet = False,
+    threads: given.Threads = None,
+    quiet: given.Quiet = False,
 ) -> None:
     """Joins shards and says what they hold."""
     import os

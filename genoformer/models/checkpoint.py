@@ -133,6 +133,20 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(config, tensors, header["metadata"], tracks)
 
 
+def read_expression_header(path: str | os.PathLike[str]) -> tuple[ExpressionConfig, Tracks]:
+    """Config and tracks of an expression model's file, whose tensors are left alone.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`, tensors apart, or a model of another kind.
+    """
+    path = Path(path)
+    with _open_safetensors(path) as file:
+        header, config = _parse_header(path, (file.metadata() or {}).get(_ENTRY))
+    if not isinstance(config, ExpressionConfig):
+        raise CheckpointError(f"{path}: holds a consensus model; expected an expression model")
+    return config, _parse_tracks(path, config, header["tracks"])
+
+
 def read_foreign_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of another program's safetensors file.
 

@@ -15,27 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from genoformer import __version__
 from genoformer.config import ExpressionConfig
 from genoformer.errors import DataError
 from genoformer.genome.interval import Interval
 from genoformer.genome.track import Track
-from genoformer.genome.track_choice import choose_tracks, safe_stem
+from genoformer.genome.track_choice import safe_stem
 from genoformer.io.genome_fasta import Genome
 from genoformer.io.predictions import Layout, PredictionFile, Stretch
 from genoformer.io.reads import partial_path, write_bytes
 from genoformer.io.regions import Region
-from genoformer.models.checkpoint import model_hash
 from genoformer.workflows.attribute_options import AttributeOptions
 from genoformer.workflows.contributions import Contributions, ContributionSettings
-from genoformer.workflows.model_choice import choose_species, find_model
-from genoformer.workflows.output import file_identity
-from genoformer.workflows.prediction_plan import place_of, read_regions, regions_digest, shard_of, window_of
+from genoformer.workflows.device import find_device
+from genoformer.workflows.prediction_plan import place_of, read_regions, shard_of, window_of
 from genoformer.workflows.prediction_run import run_predictions
 from genoformer.workflows.prediction_store import PredictionStore
 from genoformer.workflows.report_logos import MAX_LOGO_BP, check_can_draw_logos, logo_png
-from genoformer.workflows.shard_files import shard_suffix
-from genoformer.workflows.track_predictor import load_track_model
+from genoformer.workflows.track_model import TrackModel
 
 OnProgress = Callable[[int, int], None]
 
@@ -66,48 +62,33 @@ def attribute(options: AttributeOptions, on_progress: OnProgress | None = None) 
     Args:
         on_progress: told how many regions are done, and of how many.
     Raises:
-        UsageError: options that cannot work.
-        DataError: files that are damaged or do not belong together.
-        OutputError: the output cannot be written.
+        UsageError, DataError, OutputError: as `predict`, or regions that the model cannot predict at once.
     """
     began = time.perf_counter()
     options.check()
     if options.num_logos:
         check_can_draw_logos()
-    path = find_model(options.model, "or the name of a model that ships")
-    model = load_track_model(path, options.device, options.threads)
+    model = options.open_model(str(find_device(options.device)))
     options.check_model(model.config)
-    species = choose_species(options.species, list(model.config.heads))
-    columns = choose_tracks(model.tracks[species], options.tracks)
-    contributions = Contributions(model, species, columns, options.settings)
+    contributions = Contributions(model.load(), model.outputs.species, list(model.outputs.chosen), options.settings)
     with Genome(options.genome) as genome:
         regions = read_regions(options.regions, genome)
         own = regions[shard_of([1] * len(regions), options.shard)]
         targets = [_target(options, region, model.config) for region in own]
-        identity = {
-            "version": __version__,
-            "model": f"sha256:{model_hash(path)}",
-            "genome": file_identity(options.genome),
-            "regions": f"sha256:{regions_digest(regions)}",
-            "species": species,
-            "tracks": list(columns),
+        identity = options.identity(model, regions) | {
             **asdict(options.settings),
             "shifts": list(options.settings.shifts),
             "bins": options.num_bins,
             "span": options.span_bp,
-            "device": model.positions.device.type,
-            "shard": list(options.shard),
         }
-        layout = _layout(options, targets, genome, identity, path)
+        layout = _layout(options, targets, genome, identity, model)
 
-        def fill(store: PredictionStore) -> None:
+        def fill(store: PredictionStore) -> dict[str, Any]:
             _fill(store, targets, contributions, genome, on_progress)
             _draw_logos(store, targets[: options.num_logos], genome, options.output)
+            return {"model": model.path.name, "device": model.devices[0], "regions": len(targets)}
 
-        run = {"model": path.name, "device": str(model.positions.device), "regions": len(targets)}
-        return run_predictions(
-            options.output, layout, fill, run, began=began, threads=options.threads, resume=options.resume
-        )
+        return run_predictions(options, layout, fill, began=began)
 
 
 def _target(options: AttributeOptions, region: Region, config: ExpressionConfig) -> _Target:
@@ -129,35 +110,25 @@ def _target(options: AttributeOptions, region: Region, config: ExpressionConfig)
 
 
 def _layout(
-    options: AttributeOptions, targets: Sequence[_Target], genome: Genome, identity: dict[str, Any], path: Path
+    options: AttributeOptions, targets: Sequence[_Target], genome: Genome, identity: dict[str, Any], model: TrackModel
 ) -> Layout:
-    shard_suffix(options.shard)
-    notes = {
-        "model": path.name,
-        "model_sha256": model_hash(path),
-        "species": identity["species"],
-        "version": __version__,
-        "command": _command(options, path, identity["species"]),
-    }
     stretches = [Stretch(target.region.interval, target.region.name, target.span) for target in targets]
     track = Track(TRACK_NAME, "", "", "sum", 1.0, None, None, 0)
+    notes = model.notes | {"command": _command(options, model)}
     return Layout(stretches, 1, genome.lengths, {0: track}, 1, identity, notes)
 
 
-def _command(options: AttributeOptions, path: Path, species: str) -> str:
-    """The command line, without folders and without flags that cannot change a number."""
+def _command(options: AttributeOptions, model: TrackModel) -> str:
     settings, defaults = options.settings, ContributionSettings()
-    regions = Path(options.regions).name if Path(options.regions).exists() else options.regions
-    words = ["genoformer expression attribute", options.genome.name, regions, "-m", path.name, "--species", species]
-    words += [f"--tracks '{pattern}'" for pattern in options.tracks]
+    flags = []
     if settings.shifts != defaults.shifts:
-        words.append(f"--shifts {','.join(map(str, settings.shifts))}")
-    words += ["--rc"] * settings.reverse_complement + ["--mean-centred"] * settings.mean_centred
+        flags.append(f"--shifts {','.join(map(str, settings.shifts))}")
+    flags += ["--rc"] * settings.reverse_complement + ["--mean-centred"] * settings.mean_centred
     if settings.num_noisy:
-        words.append(f"--smooth {settings.num_noisy} --noise {settings.noise} --seed {settings.seed}")
+        flags.append(f"--smooth {settings.num_noisy} --noise {settings.noise} --seed {settings.seed}")
     for flag, value in (("--bins", options.num_bins), ("--span", options.span_bp)):
-        words += [] if value is None else [f"{flag} {value}"]
-    return " ".join(words)
+        flags += [] if value is None else [f"{flag} {value}"]
+    return options.command("attribute", model, flags)
 
 
 def _fill(

@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from genoformer.config import ExpressionConfig
 from genoformer.errors import UsageError
 from genoformer.workflows.contributions import ContributionSettings
-from genoformer.workflows.prediction_store import check_output, is_hdf5
+from genoformer.workflows.prediction_store import is_hdf5
+from genoformer.workflows.region_options import RegionOptions
 
 LOGOS_BY_DEFAULT = 10
 _DEFAULTS = ContributionSettings()
 
 
 @dataclass(frozen=True)
-class AttributeOptions:
+class AttributeOptions(RegionOptions):
     """Contributions to which predictions, of which bases, and how.
 
     Attributes:
-        regions: a BED file, or a region as genome browsers write it.
-        output: an HDF5 file, or a folder for a bigWig and logos.
-        species: a head of the model; None: its only one.
-        tracks: that are summed; see `genoformer.genome.track_choice.choose_tracks`.
         num_bins: so many bins around a region's middle are summed; None: those with bases of the region.
         span_bp: so many bases around a region's middle get a contribution; None: those of the region.
         wanted_logos: of so many regions, the first ones; None: of a few, where the output is a folder.
-        shard: (i, n) with 1 <= i <= n: the i-th of n parts of the regions.
     """
 
-    genome: Path
-    regions: str
-    output: Path
-    model: str
-    species: str | None = None
-    tracks: tuple[str, ...] = ()
     settings: ContributionSettings = _DEFAULTS
     num_bins: int | None = None
     span_bp: int | None = None
     wanted_logos: int | None = None
-    device: str | None = None
-    threads: int | None = None
-    shard: tuple[int, int] = (1, 1)
-    resume: bool = False
 
     @property
     def num_logos(self) -> int:
@@ -54,7 +39,7 @@ class AttributeOptions:
     def check(self) -> None:
         """Raises UsageError for options that cannot work, whatever the model."""
         self.settings.check()
-        check_output(self.output, self.shard)
+        super().check()
         if is_hdf5(self.output) and self.num_logos:
             raise UsageError(f"--logos is {self.num_logos}; logos need a folder as output")
 

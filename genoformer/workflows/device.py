@@ -1,6 +1,8 @@
-"""The device that --device names."""
+"""The devices that --device names, and the cores that --threads grants."""
 
 from __future__ import annotations
+
+import os
 
 import torch
 
@@ -43,3 +45,14 @@ def find_devices(names: str | None) -> tuple[str, ...]:
     if len(kinds) > 1:
         raise UsageError(f"--device is '{names}': {', '.join(sorted(kinds))}; name devices of one kind")
     return tuple(found)
+
+
+def num_threads(threads: int | None) -> int:
+    """What --threads says; of None, the number of cores for this process.
+
+    Raises:
+        UsageError: fewer than one.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads is {threads}; expected at least 1")
+    return threads or len(os.sched_getaffinity(0))

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genoformer import __version__
 from genoformer.errors import DataError
 from genoformer.genome.alphabet import GENOME_LETTERS, one_hot
 from genoformer.genome.interval import Interval, parse_interval
@@ -28,14 +27,13 @@ from genoformer.io.genome_fasta import Genome
 from genoformer.io.mutagenesis import NUM_LETTERS, MutagenesisWriter, MutatedStretch
 from genoformer.io.reads import write_bytes
 from genoformer.io.vcf import read_vcf, seekable_vcf
-from genoformer.models.checkpoint import model_hash
 from genoformer.workflows.allele_predictor import Comparison
+from genoformer.workflows.device import find_device
 from genoformer.workflows.ism_options import IsmOptions
-from genoformer.workflows.model_choice import find_model
 from genoformer.workflows.output import file_identity
 from genoformer.workflows.report_logos import MAX_LOGO_BP, check_can_draw_logos, mutagenesis_png
-from genoformer.workflows.track_predictor import load_track_model
-from genoformer.workflows.variant_scorer import VariantScorer, make_scorer
+from genoformer.workflows.track_model import TrackModel, open_track_model
+from genoformer.workflows.variant_scorer import Scoring, VariantScorer, make_scorer, make_scoring
 from genoformer.workflows.variant_source import VariantSource
 
 OnProgress = Callable[[int, int], None]
@@ -67,24 +65,22 @@ def ism(options: IsmOptions, on_progress: OnProgress | None = None) -> dict[str,
     Args:
         on_progress: told how many changes are scored, and of how many.
     Raises:
-        UsageError: options that cannot work.
-        DataError: files that are damaged or do not belong together.
-        OutputError: an output cannot be written.
+        UsageError, DataError, OutputError: as `score`.
     """
     began = time.perf_counter()
     options.check()
     if options.num_logos:
         check_can_draw_logos()
-    path = find_model(options.model, "or the name of a model that ships")
-    model = load_track_model(path, options.device, options.threads)
+    settings, device = options.settings, str(find_device(options.device))
+    model = open_track_model(options.model, settings.species, settings.tracks, (device,), options.threads)
+    scoring = make_scoring(model.config, model.outputs, settings)
     with Genome(options.genome) as genome:
-        scorer = make_scorer(model, genome, options.settings)
-        sites = _region_site(options, genome, scorer) if options.region else _variant_sites(options, genome, scorer)
+        sites = _region_site(options, genome, scoring) if options.region else _variant_sites(options, genome, scoring)
         options.check_length(sites[0].stretch.place.length, model.config)
-        attributes = _attributes(options, path, scorer)
-        writer = MutagenesisWriter(
-            options.output, [site.stretch for site in sites], scorer.own_scores, scorer.tracks, attributes
-        )
+        scorer = make_scorer(model.load(), genome.codes, scoring)
+        attributes = _attributes(options, model, scoring)
+        stretches = [site.stretch for site in sites]
+        writer = MutagenesisWriter(options.output, stretches, scoring.own_scores, model.outputs.chosen, attributes)
         try:
             num_changes = _fill(writer, sites, genome, scorer, options, on_progress)
         except BaseException:
@@ -92,19 +88,19 @@ def ism(options: IsmOptions, on_progress: OnProgress | None = None) -> dict[str,
             raise
         writer.finish()
     seconds = round(time.perf_counter() - began, 3)
-    return {"stretches": len(sites), "changes": num_changes, "run": {"model": path.name, "seconds": seconds}}
+    return {"stretches": len(sites), "changes": num_changes, "run": {"model": model.path.name, "seconds": seconds}}
 
 
-def _region_site(options: IsmOptions, genome: Genome, scorer: VariantScorer) -> list[_Site]:
+def _region_site(options: IsmOptions, genome: Genome, scoring: Scoring) -> list[_Site]:
     region = parse_interval(options.region or "")
     genome.check_holds(region, "region")
-    window = region.resized(scorer.predictor.config.window_bp)
+    window = region.resized(scoring.config.window_bp)
     return [_Site(MutatedStretch(region, str(region)), window)]
 
 
-def _variant_sites(options: IsmOptions, genome: Genome, scorer: VariantScorer) -> list[_Site]:
+def _variant_sites(options: IsmOptions, genome: Genome, scoring: Scoring) -> list[_Site]:
     """A site for each place at which there are variants, in the order of the file."""
-    config = scorer.predictor.config
+    config = scoring.config
     with seekable_vcf(options.vcf or "") as vcf:
         records = functools.partial(read_vcf, vcf)
         source = VariantSource(
@@ -124,16 +120,12 @@ def _variant_sites(options: IsmOptions, genome: Genome, scorer: VariantScorer) -
     return list(sites.values())
 
 
-def _attributes(options: IsmOptions, path: Path, scorer: VariantScorer) -> dict[str, Any]:
+def _attributes(options: IsmOptions, model: TrackModel, scoring: Scoring) -> dict[str, Any]:
     settings = asdict(options.settings)
     own = {name: settings[name] for name in ("rc", "shifts", "centre", "grid_bp", "centre_bins", "reuse", "precision")}
-    return {
-        "version": __version__,
-        "model": path.name,
-        "model_sha256": model_hash(path),
+    return model.notes | {
         "genome": file_identity(options.genome),
-        "species": scorer.predictor.settings.species,
-        "scores": json.dumps(scorer.own_scores),
+        "scores": json.dumps(scoring.own_scores),
         "settings": json.dumps(own),
     }
 
@@ -159,19 +151,19 @@ def _fill(
             if on_progress is not None:
                 on_progress(num_done, total)
         if index < options.num_logos:
-            _draw(options.output, index, site.stretch, genome, effects, scorer.own_scores[0])
+            _draw(options.output, index, site.stretch, genome, effects, scorer.scoring.own_scores[0])
     return num_done
 
 
 def _scored(site: _Site, genome: Genome, scorer: VariantScorer) -> Iterator[tuple[_Change, np.ndarray]]:
     """The changes of a site and their scores, float32 [scores, T]."""
-    predictor, changes = scorer.predictor, list(_changes(site.stretch.place, genome))
+    predictor, scoring, changes = scorer.predictor, scorer.scoring, list(_changes(site.stretch.place, genome))
     covered = predictor.covered(site.window)
     predicted = predictor.predict(Comparison(site.window, None, change.variant) for change in changes)
     for change, (ref, alt) in zip(changes, predicted, strict=True):
         bin_of_change = (change.variant.start - covered.start) // predictor.config.bin_bp
-        centre = centre_bins(len(ref), bin_of_change, scorer.settings.centre_bins)
-        yield change, score_alleles(ref, alt, scorer.own_scores, centre)
+        centre = centre_bins(len(ref), bin_of_change, scoring.settings.centre_bins)
+        yield change, score_alleles(ref, alt, scoring.own_scores, centre)
 
 
 def _changes(stretch: Interval, genome: Genome) -> Iterator[_Change]:

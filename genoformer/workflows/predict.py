@@ -11,25 +11,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from genoformer import __version__
-from genoformer.genome.track_choice import choose_tracks
 from genoformer.io.genome_fasta import Genome
 from genoformer.io.predictions import Layout
-from genoformer.models.checkpoint import model_hash
-from genoformer.models.expression import ExpressionTransformer
-from genoformer.workflows.model_choice import choose_species, find_model
-from genoformer.workflows.output import file_identity
+from genoformer.workflows.device import find_device
 from genoformer.workflows.predict_options import PredictOptions
 from genoformer.workflows.prediction_plan import (
     Window,
     read_regions,
-    regions_digest,
     shard_of,
     stretch_of,
     tiles_of,
@@ -37,8 +30,8 @@ from genoformer.workflows.prediction_plan import (
 )
 from genoformer.workflows.prediction_run import run_predictions
 from genoformer.workflows.prediction_store import PredictionStore
-from genoformer.workflows.shard_files import shard_suffix
-from genoformer.workflows.track_predictor import TrackPredictor, load_track_model
+from genoformer.workflows.track_model import TrackModel
+from genoformer.workflows.track_predictor import TrackPredictor
 
 OnProgress = Callable[[int, int], None]
 
@@ -84,81 +77,56 @@ def predict(options: PredictOptions, on_progress: OnProgress | None = None) -> d
     """
     began = time.perf_counter()
     options.check()
-    path = find_model(options.model, "or the name of a model that ships")
-    model = load_track_model(path, options.device, options.threads)
-    device = model.positions.device
-    species = choose_species(options.species, list(model.config.heads))
+    device = find_device(options.device)
+    model = options.open_model(str(device))
+    species, tracks, _ = model.outputs
     with Genome(options.genome) as genome:
-        layout, windows = _plan(options, model, species, path, genome)
-        predictor = TrackPredictor(model, species, model.tracks[species], device, options.precision, options.rc)
+        layout, windows = _plan(options, model, genome)
+        predictor = TrackPredictor(model.load(), species, tracks, device, options.precision, options.rc)
         averaged = _Averaged(predictor, options.shifts, list(layout.tracks))
         batch_size = 1 if device.type == "cpu" else options.batch_size
 
-        def fill(store: PredictionStore) -> None:
+        def fill(store: PredictionStore) -> dict[str, Any]:
             _fill(store, windows, genome, averaged, batch_size, on_progress)
+            return {"model": model.path.name, "device": str(device), "windows": len(windows)}
 
-        run = {"model": path.name, "device": str(device), "windows": len(windows)}
-        return run_predictions(
-            options.output, layout, fill, run, began=began, threads=options.threads, resume=options.resume
-        )
+        return run_predictions(options, layout, fill, began=began)
 
 
-def _plan(
-    options: PredictOptions, model: ExpressionTransformer, species: str, path: Path, genome: Genome
-) -> tuple[Layout, list[Window]]:
+def _plan(options: PredictOptions, model: TrackModel, genome: Genome) -> tuple[Layout, list[Window]]:
     """What will be in the output, and the windows that it comes from."""
-    shard_suffix(options.shard)
-    config, tracks = model.config, model.tracks[species]
+    config, outputs = model.config, model.outputs
     regions, shared_bins = read_regions(options.regions, genome), options.shared_bins_of(config)
     stretches = [stretch_of(region, config) for region in regions]
     tiling = [tiles_of(stretch, config, shared_bins) for stretch in stretches]
     own = shard_of([len(tiles) for tiles in tiling], options.shard)
-    device, digest = model.positions.device.type, model_hash(path)
-    identity = {
-        "version": __version__,
-        "model": f"sha256:{digest}",
-        "genome": file_identity(options.genome),
-        "regions": f"sha256:{regions_digest(regions)}",
-        "species": species,
-        "tracks": list(options.tracks),
+    identity = options.identity(model, regions) | {
         "rc": options.rc,
         "shifts": list(options.shifts),
         "overlap": shared_bins,
-        "device": device,
-        "batch_size": None if device == "cpu" else options.batch_size,  # on a CPU windows come one by one
+        "batch_size": None if model.device_kind == "cpu" else options.batch_size,  # on a CPU windows come one by one
         "precision": options.precision,
-        "shard": list(options.shard),
     }
-    notes = {
-        "model": path.name,
-        "model_sha256": digest,
-        "species": species,
-        "window_bp": config.window_bp,
-        "version": __version__,
-        "command": _command(options, path, species),
-    }
+    notes = model.notes | {"window_bp": config.window_bp, "command": _command(options, model)}
     layout = Layout(
         stretches[own],
         config.bin_bp,
         genome.lengths,
-        tracks={index: tracks[index] for index in choose_tracks(tracks, options.tracks)},
-        num_outputs=len(tracks),
+        tracks=outputs.chosen,
+        num_outputs=len(outputs.tracks),
         identity=identity,
         notes=notes,
     )
     return layout, windows_of(stretches[own], tiling[own], config)
 
 
-def _command(options: PredictOptions, path: Path, species: str) -> str:
-    """The command line, without folders and without flags that cannot change a number."""
-    regions = Path(options.regions).name if Path(options.regions).exists() else options.regions
-    words = ["genoformer expression predict", options.genome.name, regions, "-m", path.name, "--species", species]
-    words += [f"--tracks '{pattern}'" for pattern in options.tracks] + (["--rc"] if options.rc else [])
+def _command(options: PredictOptions, model: TrackModel) -> str:
+    flags = ["--rc"] if options.rc else []
     if options.shifts != (0,):
-        words.append(f"--shifts {','.join(map(str, options.shifts))}")
+        flags.append(f"--shifts {','.join(map(str, options.shifts))}")
     if options.shared_bins is not None:
-        words.append(f"--overlap {options.shared_bins}")
-    return " ".join([*words, "--precision", options.precision])
+        flags.append(f"--overlap {options.shared_bins}")
+    return options.command("predict", model, [*flags, "--precision", options.precision])
 
 
 def _fill(

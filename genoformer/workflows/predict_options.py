@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from genoformer.config import ExpressionConfig
 from genoformer.errors import UsageError
-from genoformer.workflows.prediction_store import check_output
+from genoformer.workflows.region_options import RegionOptions
 
 
 @dataclass(frozen=True)
-class PredictOptions:
+class PredictOptions(RegionOptions):
     """Which tracks to predict of which regions, and how.
 
     Attributes:
-        regions: a BED file, or a region as genome browsers write it.
-        output: an HDF5 file, or a folder for bigWigs.
-        species: a head of the model; None: its only one.
-        tracks: see `genoformer.genome.track_choice.choose_tracks`.
         rc: average over both strands.
         shifts: average over sequences that are moved to the right by so many bases, while the bins stay.
         shared_bins: least number of bins that neighbouring windows of a long region share; None: an eighth.
         batch_size: windows at a time on a GPU; on a CPU they come one by one.
-        shard: (i, n) with 1 <= i <= n: the i-th of n parts of the regions.
     """
 
-    genome: Path
-    regions: str
-    output: Path
-    model: str
-    species: str | None = None
-    tracks: tuple[str, ...] = ()
     rc: bool = False
     shifts: tuple[int, ...] = (0,)
     shared_bins: int | None = None
     batch_size: int = 4
-    device: str | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
-    threads: int | None = None
-    shard: tuple[int, int] = (1, 1)
-    resume: bool = False
 
     def check(self) -> None:
         """Raises UsageError for options that cannot work, whatever the model."""
-        check_output(self.output, self.shard)
+        super().check()
         if self.batch_size < 1:
             raise UsageError(f"--batch-size is {self.batch_size}; expected at least 1")
         if len(set(self.shifts)) != len(self.shifts) or not self.shifts:

@@ -2,54 +2,49 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from genoformer.io.predictions import Layout
 from genoformer.io.reads import partial_path
+from genoformer.workflows.device import num_threads
 from genoformer.workflows.prediction_store import PredictionStore, finished_summary, is_hdf5, store_path, summary_of
 from genoformer.workflows.prediction_tracks import check_folder, track_files, write_tracks
+from genoformer.workflows.region_options import RegionOptions
 
 
 def run_predictions(
-    output: Path,
+    options: RegionOptions,
     layout: Layout,
-    fill: Callable[[PredictionStore], None],
-    run: dict[str, Any],
+    fill: Callable[[PredictionStore], dict[str, Any]],
     *,
     began: float,
-    threads: int | None,
-    resume: bool,
 ) -> dict[str, Any]:
-    """Makes an output; returns its summary.
+    """Makes an output, unless it is there and --resume is given; returns its summary.
 
     Args:
-        output: an HDF5 file, or a folder for bigWigs.
-        fill: writes what is missing in a store.
-        run: what the summary says of the run besides its time, which is counted from `began` on.
-        resume: go on with an unfinished output, and leave alone one that is whole.
+        fill: writes what is missing in a store; returns what the summary says of the run.
+        began: the `time.perf_counter()` from which its seconds are counted.
     Raises:
         OutputError: files of another run, or files that cannot be written.
     """
+    output = options.output
     files = [] if is_hdf5(output) else track_files(layout)
     if files:
         check_folder(output, files)
-    if resume and (done := finished_summary(store_path(output), layout, files)) is not None:
+    if options.resume and (done := finished_summary(store_path(output), layout, files)) is not None:
         return done
-    store = PredictionStore(store_path(output), layout, resume=resume)
+    store = PredictionStore(store_path(output), layout, resume=options.resume)
     try:
-        fill(store)
+        run = fill(store)
         if files:
             store.commit()
-            num_workers = (threads or len(os.sched_getaffinity(0))) - 1
-            write_tracks([partial_path(store.path)], output, files, num_workers)
+            write_tracks([partial_path(store.path)], output, files, num_threads(options.threads) - 1)
     except BaseException:
         store.stop()
         raise
-    run = run | {"seconds": round(time.perf_counter() - began, 3)}
-    summary = summary_of(layout, files) | {"run": run}
+    seconds = round(time.perf_counter() - began, 3)
+    summary = summary_of(layout, files) | {"run": run | {"seconds": seconds}}
     store.finish(summary, keep=not files)
     return summary

@@ -11,20 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from genoformer import __version__
+from genoformer.config import ExpressionConfig
 from genoformer.genome.variant import KINDS
 from genoformer.io.genome_fasta import Genome
 from genoformer.io.gtf import read_gtf
 from genoformer.io.vcf import STDIN, STDIN_NAME, read_vcf, seekable_vcf
-from genoformer.models.checkpoint import model_hash
-from genoformer.models.expression import ExpressionTransformer
+from genoformer.workflows.device import find_device
 from genoformer.workflows.gene_scores import GeneScorer
-from genoformer.workflows.model_choice import find_model
 from genoformer.workflows.output import file_identity
 from genoformer.workflows.score_options import ScoreOptions, ScoreSettings
 from genoformer.workflows.score_output import ScoreOutput, finished_summary
-from genoformer.workflows.track_predictor import load_track_model
-from genoformer.workflows.variant_scorer import VariantScorer, make_scorer, score_table
+from genoformer.workflows.track_model import TrackModel, open_track_model
+from genoformer.workflows.variant_scorer import Scoring, make_scorer, make_scoring, score_table
 from genoformer.workflows.variant_source import VariantSource
 
 logger = logging.getLogger(__name__)
@@ -48,23 +46,20 @@ def score(options: ScoreOptions, on_progress: OnProgress | None = None) -> dict[
     began = time.perf_counter()
     options.check()
     with seekable_vcf(options.vcf) as vcf, Genome(options.genome) as genome:
-        path = find_model(options.model, "or the name of a model that ships")
-        model = load_track_model(path, options.device, options.threads)
-        scorer = make_scorer(model, genome, options.settings, options.background, _gene_scorer(options, model, genome))
-        identity = run_identity(options, path, vcf, scorer)
+        settings, device = options.settings, str(find_device(options.device))
+        model = open_track_model(options.model, settings.species, settings.tracks, (device,), options.threads)
+        genes = _gene_scorer(options, model.config, genome)
+        scoring = make_scoring(model.config, model.outputs, settings, options.background, genes)
+        identity = run_identity(options, model, vcf, scoring)
         if options.resume and (done := finished_summary(options.outputs, identity)) is not None:
             return done
-        source = _source(options, vcf, genome, model)
+        source = _source(options, vcf, genome, model.config)
         records = shard_records(source.count_records(), options.shard)
         checked = source.check(records)
         total = sum(checked[kind] for kind in KINDS)
-        origin = {
-            "command": command_line(options, scorer),
-            "model": path.name,
-            "model_sha256": identity["model"].removeprefix("sha256:"),
-            "identity": json.dumps(identity),
-        }
-        output = ScoreOutput(options.outputs, score_table(scorer, genome, origin), identity, resume=options.resume)
+        scorer = make_scorer(model.load(), genome.codes, scoring)
+        origin = model.notes | {"command": command_line(options, scoring), "identity": json.dumps(identity)}
+        output = ScoreOutput(options.outputs, score_table(scoring, genome, origin), identity, resume=options.resume)
         num_before = output.num_done
         try:
             variants = source.variants(records, Counter())
@@ -76,8 +71,8 @@ def score(options: ScoreOptions, on_progress: OnProgress | None = None) -> dict[
                     on_progress(output.num_done, total)
             seconds = time.perf_counter() - began
             run = {
-                "model": path.name,
-                "device": str(model.positions.device),
+                "model": model.path.name,
+                "device": device,
                 "variants": output.num_done - num_before,
                 "seconds": round(seconds, 3),
             }
@@ -93,7 +88,7 @@ def shard_records(num_records: int, shard: tuple[int, int]) -> range:
     return range(num_records * (index - 1) // count + 1, num_records * index // count + 1)
 
 
-def _source(options: ScoreOptions, vcf: Path, genome: Genome, model: ExpressionTransformer) -> VariantSource:
+def _source(options: ScoreOptions, vcf: Path, genome: Genome, config: ExpressionConfig) -> VariantSource:
     noted: set[str] = set()
 
     def note(text: str) -> None:
@@ -107,27 +102,23 @@ def _source(options: ScoreOptions, vcf: Path, genome: Genome, model: ExpressionT
         functools.partial(read_vcf, vcf, note, name),
         genome,
         ref_mismatch=options.settings.ref_mismatch,
-        max_allele_bp=model.config.window_bp // 2,
+        max_allele_bp=config.window_bp // 2,
     )
 
 
-def _gene_scorer(options: ScoreOptions, model: ExpressionTransformer, genome: Genome) -> GeneScorer | None:
+def _gene_scorer(options: ScoreOptions, config: ExpressionConfig, genome: Genome) -> GeneScorer | None:
     if options.genes is None:
         return None
-    return GeneScorer(read_gtf(options.genes, genome.lengths), options.gene_bins, model.config.bin_bp)
+    return GeneScorer(read_gtf(options.genes, genome.lengths), options.gene_bins, config.bin_bp)
 
 
-def run_identity(options: ScoreOptions, model: Path, vcf: Path, scorer: VariantScorer) -> dict[str, Any]:
+def run_identity(options: ScoreOptions, model: TrackModel, vcf: Path, scoring: Scoring) -> dict[str, Any]:
     """Everything that determines the rows of a run, but for the part of the file; JSON values."""
-    settings, predictor = options.settings, scorer.predictor
-    return {
-        "version": __version__,
-        "model": f"sha256:{model_hash(model)}",
+    settings = options.settings
+    return model.identity | {
         "vcf": file_identity(vcf),
         "genome": file_identity(options.genome),
-        "species": predictor.settings.species,
-        "tracks": list(scorer.tracks),
-        "scores": list(scorer.own_scores),
+        "scores": list(scoring.own_scores),
         "rc": settings.rc,
         "shifts": list(settings.shifts),
         "centre": None if settings.grid_bp else settings.centre,
@@ -138,8 +129,7 @@ def run_identity(options: ScoreOptions, model: Path, vcf: Path, scorer: VariantS
         "ref_mismatch": settings.ref_mismatch,
         "reuse": settings.reuse,
         "precision": settings.precision,
-        "device": predictor.model.positions.device.type,
-        "batch_size": predictor.settings.batch_size,
+        "batch_size": settings.rows_at_once(model.device_kind),
         "background": file_identity(options.background) if options.background else None,
         "genes": file_identity(options.genes) if options.genes else None,
         "gene_bins": options.gene_bins if options.genes else None,
@@ -147,12 +137,12 @@ def run_identity(options: ScoreOptions, model: Path, vcf: Path, scorer: VariantS
     }
 
 
-def command_line(options: ScoreOptions, scorer: VariantScorer) -> str:
+def command_line(options: ScoreOptions, scoring: Scoring) -> str:
     """The command line, without folders and without flags that cannot change a record."""
     settings, defaults = options.settings, ScoreSettings()
     vcf = "-" if options.vcf == STDIN else Path(options.vcf).name
     words = ["genoformer variants score", vcf, options.genome.name, "-m", Path(options.model).name]
-    words += ["--scores", ",".join(scorer.own_scores), "--species", scorer.predictor.settings.species]
+    words += ["--scores", ",".join(scoring.own_scores), "--species", scoring.outputs.species]
     words += [f"--tracks '{pattern}'" for pattern in settings.tracks]
     if settings.shifts != (0,):
         words.append(f"--shifts {','.join(map(str, settings.shifts))}")

@@ -79,6 +79,10 @@ class ScoreSettings:
         if self.grid_bp is not None and self.grid_bp > most:
             raise UsageError(f"--window-grid is {self.grid_bp}; expected at most the {most} bp that are predicted")
 
+    def rows_at_once(self, device_kind: str) -> int:
+        """Sequences that the model takes at once."""
+        return self.batch_size or (CPU_BATCH if device_kind == "cpu" else GPU_BATCH)
+
     def window(self, variant: Variant, config: ExpressionConfig) -> Interval:
         """The window of a variant."""
         if self.grid_bp is not None:

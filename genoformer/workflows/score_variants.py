@@ -19,12 +19,11 @@ from genoformer.io.score_hdf5 import write_score_hdf5
 from genoformer.io.score_rows import ScoredVariant, ScoreTable, VariantHead
 from genoformer.io.score_text import HEAD_COLUMNS, TRACK_COLUMNS, head_values
 from genoformer.io.vcf import VcfRecord, read_vcf
-from genoformer.models.checkpoint import model_hash
 from genoformer.models.expression import ExpressionTransformer
-from genoformer.workflows.model_choice import find_model
+from genoformer.workflows.device import find_device
 from genoformer.workflows.score_options import ScoreSettings
-from genoformer.workflows.track_predictor import load_track_model
-from genoformer.workflows.variant_scorer import make_scorer, score_table
+from genoformer.workflows.track_model import choose_outputs, open_track_model
+from genoformer.workflows.variant_scorer import make_scorer, make_scoring, score_table
 from genoformer.workflows.variant_source import VariantSource
 
 
@@ -110,12 +109,14 @@ def score_variants(
         raise UsageError(f"score_variants: unknown setting '{unknown}'; expected {known}")
     chosen = ScoreSettings(**{key: _frozen(value) for key, value in settings.items()})
     origin = {"command": "genoformer.score_variants", "identity": "{}"}
-    if not isinstance(model, ExpressionTransformer):
-        path = find_model(os.fspath(model), "or the name of a model that ships")
-        origin |= {"model": path.name, "model_sha256": model_hash(path)}
-        model = load_track_model(path, device, None)
+    if isinstance(model, ExpressionTransformer):
+        outputs = choose_outputs(model.tracks, chosen.species, chosen.tracks)
+    else:
+        opened = open_track_model(os.fspath(model), chosen.species, chosen.tracks, (str(find_device(device)),), None)
+        origin, outputs, model = origin | opened.notes, opened.outputs, opened.load()
+    scoring = make_scoring(model.config, outputs, chosen)
     with Genome(os.fspath(genome)) as contigs:
-        scorer = make_scorer(model, contigs, chosen)
+        scorer = make_scorer(model, contigs.codes, scoring)
         name, records = _records(variants)
         source = VariantSource(
             name, records, contigs, ref_mismatch=chosen.ref_mismatch, max_allele_bp=model.config.window_bp // 2
@@ -123,7 +124,7 @@ def score_variants(
         everything = range(1, source.count_records() + 1)
         counts: Counter[str] = source.check(everything)
         rows = tuple(scorer.score(source.variants(everything, Counter())))
-        return VariantScores(rows, score_table(scorer, contigs, origin), dict(counts))
+        return VariantScores(rows, score_table(scoring, contigs, origin), dict(counts))
 
 
 def _frozen(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,12 @@ from torch import Tensor
 
 from genoformer.config import ExpressionConfig
 from genoformer.datasets.expression import one_hot
-from genoformer.errors import UsageError
 from genoformer.genome.track import Track
 from genoformer.io.expression_examples import WindowShape
 from genoformer.models.checkpoint import load_expression_model
 from genoformer.models.expression import ExpressionTransformer
 from genoformer.nn.precision import float32_products
-from genoformer.workflows.device import find_device
+from genoformer.workflows.device import find_device, num_threads
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -82,8 +80,6 @@ def load_track_model(path: str | Path, device: str | None, threads: int | None) 
         UsageError: a device that is not there, or fewer than one thread.
         CheckpointError: a file that is not one of our expression models.
     """
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads is {threads}; expected at least 1")
-    found = find_device(device)
-    torch.set_num_threads((threads or len(os.sched_getaffinity(0))) if found.type == "cpu" else 1)
+    found, granted = find_device(device), num_threads(threads)
+    torch.set_num_threads(granted if found.type == "cpu" else 1)
     return load_expression_model(path, found)

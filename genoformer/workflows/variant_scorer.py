@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from genoformer import __version__
+from genoformer.config import ExpressionConfig
 from genoformer.genome.interval import Interval
-from genoformer.genome.track import Track
-from genoformer.genome.track_choice import choose_tracks
+from genoformer.genome.variant import Fetch
 from genoformer.genome.variant_scores import centre_bins, full_names, score_alleles
 from genoformer.io.genome_fasta import Genome
 from genoformer.io.score_rows import ScoredVariant, ScoreTable, VariantHead
@@ -23,8 +23,8 @@ from genoformer.models.expression import ExpressionTransformer
 from genoformer.workflows.allele_predictor import AllelePredictor, Comparison, PredictorSettings
 from genoformer.workflows.background import Background, load_background
 from genoformer.workflows.gene_scores import GeneScorer
-from genoformer.workflows.model_choice import choose_species
-from genoformer.workflows.score_options import CPU_BATCH, GPU_BATCH, ScoreSettings
+from genoformer.workflows.score_options import ScoreSettings
+from genoformer.workflows.track_model import Outputs
 from genoformer.workflows.variant_source import FLIPPED, TRUSTED, PlacedVariant
 
 logger = logging.getLogger(__name__)
@@ -34,17 +34,16 @@ NOISE = "predictions agree with full forward passes of both alleles within 2e-6 
 
 
 @dataclass(frozen=True)
-class VariantScorer:
-    """A model ready to score variants.
+class Scoring:
+    """What is scored, and how; picklable, for processes that have a model of their own.
 
     Attributes:
-        tracks: that are scored, by their index among the head's outputs.
-        scores: names of the rows of a variant's values.
+        config: of the model.
     """
 
-    predictor: AllelePredictor
+    config: ExpressionConfig
+    outputs: Outputs
     settings: ScoreSettings
-    tracks: Mapping[int, Track]
     background: Background | None = None
     genes: GeneScorer | None = None
 
@@ -58,6 +57,26 @@ class VariantScorer:
         """Names of all scores, in the order of a variant's values."""
         return self.own_scores + (self.background.names if self.background else ())
 
+    def window(self, placed: PlacedVariant) -> Interval:
+        """What the model reads around a variant."""
+        return self.settings.window(placed.site, self.config)
+
+    def predictor_settings(self, device_kind: str) -> PredictorSettings:
+        """How alleles are predicted on a CPU, or on a GPU."""
+        settings = self.settings
+        return PredictorSettings(
+            self.outputs.species, tuple(self.outputs.chosen), settings.rc, settings.shifts, settings.stitch,
+            settings.reuse, settings.rows_at_once(device_kind), settings.precision,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class VariantScorer:
+    """A model ready to score variants."""
+
+    predictor: AllelePredictor
+    scoring: Scoring
+
     def score(self, variants: Iterable[PlacedVariant]) -> Iterator[ScoredVariant]:
         """The scores of variants, in their order."""
         waiting: deque[PlacedVariant] = deque()
@@ -67,88 +86,82 @@ class VariantScorer:
     def _comparisons(self, variants: Iterable[PlacedVariant], waiting: deque[PlacedVariant]) -> Iterator[Comparison]:
         for placed in variants:
             waiting.append(placed)
-            yield Comparison(self._window(placed), placed.ref, placed.alt)
-
-    def _window(self, placed: PlacedVariant) -> Interval:
-        return self.settings.window(placed.site, self.predictor.config)
+            yield Comparison(self.scoring.window(placed), placed.ref, placed.alt)
 
     def _scored(self, placed: PlacedVariant, ref: np.ndarray, alt: np.ndarray) -> ScoredVariant:
-        covered = self.predictor.covered(self._window(placed))
-        bin_of_variant = (placed.site.start - covered.start) // self.predictor.config.bin_bp
-        centre = centre_bins(len(ref), bin_of_variant, self.settings.centre_bins)
-        values = score_alleles(ref, alt, self.own_scores, centre)
-        if self.background is not None:
-            values = np.concatenate([values, self.background.compare(values)])
+        scoring = self.scoring
+        covered = self.predictor.covered(scoring.window(placed))
+        bin_of_variant = (placed.site.start - covered.start) // scoring.config.bin_bp
+        centre = centre_bins(len(ref), bin_of_variant, scoring.settings.centre_bins)
+        values = score_alleles(ref, alt, scoring.own_scores, centre)
+        if scoring.background is not None:
+            values = np.concatenate([values, scoring.background.compare(values)])
         note = FLIPPED if placed.alt is None else TRUSTED if placed.ref is not None else ""
         return ScoredVariant(
             VariantHead(placed.record, placed.variant, note),
             values,
-            np.stack([ref, alt]) if self.settings.keep_predictions else None,
-            self.genes.scores(covered, ref, alt) if self.genes else None,
+            np.stack([ref, alt]) if scoring.settings.keep_predictions else None,
+            scoring.genes.scores(covered, ref, alt) if scoring.genes else None,
         )
 
 
-def make_scorer(
-    model: ExpressionTransformer,
-    genome: Genome,
+def make_scoring(
+    config: ExpressionConfig,
+    outputs: Outputs,
     settings: ScoreSettings,
     background: str | Path | None = None,
     genes: GeneScorer | None = None,
-) -> VariantScorer:
-    """What scores variants of a genome with a model.
+) -> Scoring:
+    """What is scored with some outputs of a model.
 
+    Args:
+        background: a file of scores of other variants.
     Raises:
         UsageError: settings that cannot work with this model.
         DataError: a background that does not fit.
     """
     settings.check()
-    settings.check_model(model.config)
-    species = choose_species(settings.species, list(model.config.heads))
-    chosen = choose_tracks(model.tracks[species], settings.tracks)
-    tracks = {index: model.tracks[species][index] for index in chosen}
-    scores = full_names(settings.scores)
-    predictor = AllelePredictor(
-        model,
-        genome.codes,
-        PredictorSettings(
-            species, tuple(chosen), settings.rc, settings.shifts, settings.stitch, settings.reuse,
-            settings.batch_size or (CPU_BATCH if model.positions.device.type == "cpu" else GPU_BATCH),
-            settings.precision,
-        ),
-    )  # fmt: skip
+    settings.check_model(config)
     if settings.precision != "fp32":
         logger.warning(
             "scoring in %s, not fp32: away from a variant its rounding may be larger than the effects",
             settings.precision,
         )
-    held_against = None if background is None else load_background(background, scores, list(tracks.values()))
-    return VariantScorer(predictor, settings, tracks, held_against, genes)
+    names, tracks = full_names(settings.scores), list(outputs.chosen.values())
+    others = None if background is None else load_background(background, names, tracks)
+    return Scoring(config, outputs, settings, others, genes)
 
 
-def score_table(scorer: VariantScorer, genome: Genome, origin: Mapping[str, Any]) -> ScoreTable:
+def make_scorer(model: ExpressionTransformer, fetch: Fetch, scoring: Scoring) -> VariantScorer:
+    """What scores variants of the genome that `fetch` gives, with the model that `scoring` is about."""
+    settings = scoring.predictor_settings(model.positions.device.type)
+    return VariantScorer(AllelePredictor(model, fetch, settings), scoring)
+
+
+def score_table(scoring: Scoring, genome: Genome, origin: Mapping[str, Any]) -> ScoreTable:
     """What all rows have in common.
 
     Args:
         origin: what files say of it, besides what they say anyway.
     """
-    settings, genes = scorer.settings, scorer.genes
+    settings, genes, config = scoring.settings, scoring.genes, scoring.config
     attributes = {
         "version": __version__,
         **origin,
         "genome": genome.path.name,
-        "species": scorer.predictor.settings.species,
+        "species": scoring.outputs.species,
         "precision": settings.precision,
         "noise": NOISE if settings.precision == "fp32" else f"that of {settings.precision}",
-        "scores": json.dumps(scorer.scores),
-        "window_bp": scorer.predictor.config.window_bp,
-        "bin_bp": scorer.predictor.config.bin_bp,
+        "scores": json.dumps(scoring.scores),
+        "window_bp": config.window_bp,
+        "bin_bp": config.bin_bp,
         "centre": settings.centre,
         "grid_bp": settings.grid_bp or 0,
     }
     return ScoreTable(
-        scorer.scores,
-        scorer.tracks,
-        scorer.predictor.num_bins if settings.keep_predictions else 0,
+        scoring.scores,
+        scoring.outputs.chosen,
+        config.target_bins if settings.keep_predictions else 0,
         genes.names if genes else (),
         genes.score if genes else "",
         genome.lengths,

@@ -30,8 +30,8 @@ def test_every_flag_arrives(monkeypatch):
     settings = ContributionSettings(True, (-1, 0, 1), True, 9, 0.3, 4)
     assert arrived == [
         AttributeOptions(
-            Path("g.fa"), "r.bed", Path("out.h5"), "m", "fly", ("CAGE:*", "1-2"), settings, 3, 2000, 5, "cuda:1", 3,
-            (2, 9), True,
+            Path("g.fa"), "r.bed", Path("out.h5"), "m", "fly", ("CAGE:*", "1-2"), "cuda:1", 3, (2, 9), True,
+            settings, 3, 2000, 5,
         ),
         AttributeOptions(Path("g.fa"), "chr1:1-9", Path("out"), "m"),
     ]  # fmt: skip

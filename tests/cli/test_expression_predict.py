@@ -44,8 +44,8 @@ def test_every_flag_arrives(monkeypatch):
     shifts = (-3, -2, -1, 0, 1, 2, 3)
     assert arrived == [
         PredictOptions(
-            Path("g.fa"), "r.bed", Path("out.h5"), "m", "fly", ("CAGE:*", "1-2"), True, shifts, 5, 2, "cuda:1", "bf16",
-            3, (2, 9), True,
+            Path("g.fa"), "r.bed", Path("out.h5"), "m", "fly", ("CAGE:*", "1-2"), "cuda:1", 3, (2, 9), True, True,
+            shifts, 5, 2, "bf16",
         ),
         PredictOptions(Path("g.fa"), "chr1:1-9", Path("out"), "m"),
     ]  # fmt: skip

@@ -23,6 +23,7 @@ from genoformer.models.checkpoint import (
     load_expression_model,
     load_model,
     model_hash,
+    read_expression_header,
     save_checkpoint,
 )
 from genoformer.models.consensus import ConsensusTransformer
@@ -333,6 +334,13 @@ def test_models_of_the_other_kind(model_file: Path, expression_file: Path) -> No
         load_consensus_model(expression_file)
     with pytest.raises(CheckpointError, match=r"safetensors: holds a consensus model; expected an expression model"):
         load_expression_model(model_file)
+    with pytest.raises(CheckpointError, match=r"safetensors: holds a consensus model; expected an expression model"):
+        read_expression_header(model_file)
+
+
+def test_a_header_is_read_without_the_tensors(expression_file: Path) -> None:
+    checkpoint = load_checkpoint(expression_file)
+    assert read_expression_header(expression_file) == (checkpoint.config, checkpoint.tracks)
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_a_missing_extra_is_said_before_anything_else(options, tmp_path, monkeyp
     def missing(name):
         raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
-    monkeypatch.setattr(attribute_module, "load_track_model", None)
+    monkeypatch.setattr("genoformer.workflows.attribute.find_device", None)
     monkeypatch.setattr("genoformer.workflows.report_logos.import_module", missing)
     with pytest.raises(UsageError, match=r"logomaker is not installed, .*pip install 'genoformer\[plots\]', or say"):
         attribute(replace(options, output=tmp_path / "out"))

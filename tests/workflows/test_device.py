@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from genoformer.errors import UsageError
-from genoformer.workflows.device import find_device, find_devices
+from genoformer.workflows.device import find_device, find_devices, num_threads
 
 
 def test_the_cpu_has_a_name():
@@ -75,3 +75,10 @@ def test_several_devices_that_cannot_work(gpus, names, models, text):
     with pytest.raises(UsageError) as error:
         find_devices(names)
     assert str(error.value) == text
+
+
+def test_threads_are_those_granted_or_all(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 3, 5})
+    assert (num_threads(2), num_threads(None)) == (2, 3)
+    with pytest.raises(UsageError, match="--threads is 0; expected at least 1"):
+        num_threads(0)
