@@ -31,7 +31,9 @@ SCORE_HELP = (
     "sar (logarithm of the sums), d1 and d2 (distances), js (Jensen-Shannon divergence), max (the largest difference); "
     "each with _centre after it for the bins around the variant only.\n\n"
     "Outputs by ending: .h5 (the schema of Basenji's SAD files), .tsv, .tsv.gz, .vcf, .vcf.gz (with index), .parquet "
-    "(needs pyarrow). They appear once they are whole; OUTPUT.summary.json holds counts and times.\n\n"
+    "(needs pyarrow). They appear once they are whole; OUTPUT.summary.json holds counts and times. VCF output is the "
+    "input with more in INFO: its header and all its records and samples in their order, also those without a score; "
+    "where it is not sorted, it has no index.\n\n"
     "The same flags give the same scores on the same machine, whatever --shard and the order of the file. Alleles are "
     "computed where they differ from the genome only, which agrees with full predictions of both within 2e-6 of the "
     "largest value."
@@ -130,13 +132,16 @@ def join(
     shards: Annotated[list[str], typer.Argument(help="Outputs of 'score --shard i/N', all N of them, in any order.")],
     *,
     output: Output,
+    vcf: Annotated[
+        str | None, typer.Option(help="The VCF file that was scored, where an output is .vcf or .vcf.gz.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Joins shards and says what they hold."""
     from genoformer.workflows.join_scores import join_scores
 
     set_up_log(quiet)
-    summary = join_scores(shards, tuple(output))
+    summary = join_scores(shards, tuple(output), vcf)
     if not quiet:
         typer.echo(describe(summary), err=True)
 

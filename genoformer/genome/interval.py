@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from genoformer.errors import UsageError
@@ -49,6 +49,16 @@ def parse_interval(text: str) -> Interval:
     if match is None or not 1 <= first <= last:
         raise UsageError(f"'{text}'; expected chrom:first-last, 1-based, for instance chr8:11,500,000-11,600,000")
     return Interval(match["chrom"], first - 1, last)
+
+
+def renamed_contig(chrom: str) -> str:
+    """What a contig is called where names begin with 'chr' if this one does not, and the other way round."""
+    return chrom.removeprefix("chr") if chrom.startswith("chr") else f"chr{chrom}"
+
+
+def find_contig(chrom: str, contigs: Collection[str]) -> str | None:
+    """What a contig is called among `contigs`, with or without 'chr'; None where it is not there."""
+    return next((name for name in (chrom, renamed_contig(chrom)) if name in contigs), None)
 
 
 def overlaps_between(groups: dict[str, list[Interval]]) -> Iterator[tuple[str, Interval, str, Interval]]:

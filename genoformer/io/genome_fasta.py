@@ -19,7 +19,7 @@ import pyfaidx
 
 from genoformer.errors import DataError
 from genoformer.genome.alphabet import NO_CODE, genome_codes
-from genoformer.genome.interval import Interval
+from genoformer.genome.interval import Interval, renamed_contig
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class Genome:
 
 def contig_hint(chrom: str, lengths: dict[str, int]) -> str:
     """What to say of a contig that is not among others: how it is called there, or what is there."""
-    renamed = chrom.removeprefix("chr") if chrom.startswith("chr") else f"chr{chrom}"
+    renamed = renamed_contig(chrom)
     if renamed in lengths:
         return f"it has '{renamed}': rename the contigs in one of the files"
     shown, more = ", ".join(list(lengths)[:_NAMES_SHOWN]), len(lengths) - _NAMES_SHOWN

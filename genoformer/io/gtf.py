@@ -21,7 +21,7 @@ from typing import Protocol
 
 from genoformer.errors import AlignmentError, DataError
 from genoformer.genome.gene import Gene, joined
-from genoformer.genome.interval import Interval
+from genoformer.genome.interval import Interval, renamed_contig
 from genoformer.io.reads import decompressed
 
 MAX_LINE_BYTES = 1 << 20  # more is hostile or no GTF
@@ -125,8 +125,8 @@ def _next_line(lines: _Lines, path: str | Path, number: int) -> bytes:
 
 def _contig(chrom: str, contigs: Collection[str]) -> str | None:
     """What a contig of the file is called among `contigs`; None where it is not there."""
-    other = chrom.removeprefix("chr") if chrom.startswith("chr") else f"chr{chrom}"
-    return next((name for name in (chrom, _MITOCHONDRION.get(chrom, other)) if name in contigs), None)
+    other = _MITOCHONDRION.get(chrom, renamed_contig(chrom))
+    return next((name for name in (chrom, other) if name in contigs), None)
 
 
 def _collect(collected: dict[_Key, _Collected], chrom: str, fields: list[str]) -> None:

@@ -1,21 +1,23 @@
 """VCF files in: plain, gzip or bgzip, also those without a header or with fewer columns that the field passes around.
 
 htslib refuses such files and calls an intact one "truncated", so lines are taken apart here: chromosome, position, name
-and alleles are checked, and every complaint names file, record and line. All other columns are only counted.
+and alleles are checked, and every complaint names file, record and line. All other columns are counted and kept as
+they are.
 
-Source: VCF specification 4.3, sections 1.4 (columns) and 5 (alleles that are no letters).
+Source: VCF specification 4.3, sections 1.4 (columns), 1.6.1 (names of contigs) and 5 (alleles that are no letters).
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import shutil
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from gzip import GzipFile
 from io import BufferedReader
@@ -31,6 +33,7 @@ MAX_POSITION = (1 << 31) - 1
 MAX_NAME = 1 << 12  # letters of CHROM or ID: HDF5 gives every row the room of the longest
 MIN_COLUMNS, VCF_COLUMNS = 5, 8  # CHROM POS ID REF ALT, and QUAL FILTER INFO
 
+_CONTIG = re.compile(r"[^\s,<>]+|<[^\s,<>]+>")
 _LETTERS = re.compile("[ACGTNRYSWKMBDHV]+")
 _BASES = re.compile("[ACGT]+")
 _WHOLE_NUMBER = re.compile("[0-9]{1,20}")  # Python refuses to convert thousands of digits, zeros in front included
@@ -64,6 +67,7 @@ class VcfRecord:
         name: "" where the file has ".".
         ref: in upper case.
         alts: as in the file, at least one.
+        columns: of the line as they are in the file, those after INFO in one, parted by tabs.
     """
 
     number: int
@@ -73,6 +77,7 @@ class VcfRecord:
     name: str
     ref: str
     alts: tuple[str, ...]
+    columns: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
 
     def variants(self) -> Iterator[Variant | Unscored]:
         """What each ALT is, in their order."""
@@ -118,16 +123,37 @@ def read_vcf(path: str | Path, on_note: OnNote | None = None, name: str | None =
     Raises:
         DataError: no such file, not VCF, damaged or cut off, or a record that is none. The text names the record.
     """
-    shown = name or str(path)
-    reader = _Reader(shown, on_note or (lambda note: None))
-    try:
-        with open(path, "rb") as file:
-            yield from reader.records(decompressed(file, Path(shown)))
-    except AlignmentError as error:
-        raise DataError(str(error)) from None
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{shown}: cannot be read after {reader.num_records} records: {reason}") from None
+    reader = _Reader(name or str(path), on_note or (lambda note: None))
+    with reader.opened(path) as lines:
+        yield from reader.records(lines)
+
+
+@dataclass(frozen=True)
+class VcfPart:
+    """Some records of a VCF file, which can be gone through several times.
+
+    Attributes:
+        name: what messages call the file.
+        numbers: of the records, from 1; None: all.
+    """
+
+    path: Path
+    name: str
+    numbers: range | None = None
+
+    def header(self) -> Iterator[bytes]:
+        """The lines before the first record, without their ends."""
+        reader = _Reader(self.name, lambda note: None)
+        with reader.opened(self.path) as lines:
+            yield from itertools.takewhile(lambda line: line.startswith(b"#"), reader.lines(lines))
+
+    def records(self) -> Iterator[VcfRecord]:
+        """The records, in order."""
+        for record in read_vcf(self.path, name=self.name):
+            if self.numbers is not None and record.number >= self.numbers.stop:
+                return
+            if self.numbers is None or record.number in self.numbers:
+                yield record
 
 
 class _Reader:
@@ -137,25 +163,42 @@ class _Reader:
         self.name, self.on_note = name, on_note
         self.num_lines = self.num_records = self.num_columns = 0
 
-    def records(self, lines: BufferedReader | GzipFile) -> Iterator[VcfRecord]:
-        has_header = False
-        while line := lines.readline(MAX_LINE_BYTES):
+    @contextlib.contextmanager
+    def opened(self, path: str | Path) -> Iterator[BufferedReader | GzipFile]:
+        try:
+            with open(path, "rb") as file:
+                yield decompressed(file, Path(self.name))
+        except AlignmentError as error:
+            raise DataError(str(error)) from None
+        except (OSError, EOFError, zlib.error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"{self.name}: cannot be read after {self.num_records} records: {reason}") from None
+
+    def lines(self, file: BufferedReader | GzipFile) -> Iterator[bytes]:
+        """Lines that are not empty, without their ends."""
+        while line := file.readline(MAX_LINE_BYTES):
             self.num_lines += 1
             if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
                 raise self._error(f"has more than {MAX_LINE_BYTES} bytes")
             if self.num_lines == 1:
                 self._check_start(line)
-            if line.startswith(b"#"):
-                has_header = True
-            elif line.strip():
-                if not self.num_records and not has_header:
-                    self.on_note(f"{self.name}: has no header; taking its columns for CHROM, POS, ID, REF, ALT")
-                self.num_records += 1
-                yield self._record(line)
+            if not line.isspace():
+                yield line.rstrip(b"\r\n")
             if not line.endswith(b"\n"):
                 self.on_note(f"{self.name}: its last line has no end; if that is no whole record, the file is cut off")
         if not self.num_lines:
             raise DataError(f"{self.name}: the file is empty; expected VCF")
+
+    def records(self, file: BufferedReader | GzipFile) -> Iterator[VcfRecord]:
+        has_header = False
+        for line in self.lines(file):
+            if line.startswith(b"#"):
+                has_header = True
+                continue
+            if not self.num_records and not has_header:
+                self.on_note(f"{self.name}: has no header; taking its columns for CHROM, POS, ID, REF, ALT")
+            self.num_records += 1
+            yield self._record(line)
 
     def _check_start(self, line: bytes) -> None:
         kind = next((kind for start, kind in _BINARY_STARTS.items() if line.startswith(start)), None)
@@ -163,14 +206,12 @@ class _Reader:
             raise DataError(f"{self.name}: expected VCF, found {kind}")
 
     def _record(self, line: bytes) -> VcfRecord:
-        separator = b"\t" if b"\t" in line else None
-        fields = line.split(separator, MIN_COLUMNS)
-        rest = fields[MIN_COLUMNS:]  # not taken apart: there may be many samples
-        self._check_columns(
-            len(fields) + sum(part.count(b"\t") if separator else len(part.split()) - 1 for part in rest)
-        )
-        chrom, position, name, ref, alts = (field.decode("utf-8", "replace").strip() for field in fields[:MIN_COLUMNS])
-        if not 0 < len(chrom) <= MAX_NAME or not chrom.isprintable() or " " in chrom:
+        if b"\t" not in line:
+            line = b"\t".join(line.split())
+        columns = line.split(b"\t", VCF_COLUMNS)  # the rest is not taken apart: there may be many samples
+        self._check_columns(len(columns) + sum(rest.count(b"\t") for rest in columns[VCF_COLUMNS:]))
+        chrom, position, name, ref, alts = (text.decode("utf-8", "replace").strip() for text in columns[:MIN_COLUMNS])
+        if len(chrom) > MAX_NAME or not chrom.isprintable() or not _CONTIG.fullmatch(chrom):
             raise self._error(f"CHROM is '{_shown(chrom)}'; expected the name of a contig")
         if not (_WHOLE_NUMBER.fullmatch(position) and 1 <= int(position) <= MAX_POSITION):
             raise self._error(f"POS is '{_shown(position)}'; expected a whole number from 1 to {MAX_POSITION}")
@@ -186,7 +227,7 @@ class _Reader:
                 raise self._error(f"ALT is '{_shown(alt)}'; expected bases, a symbol such as <DEL>, '*' or '.'")
         return VcfRecord(
             self.num_records, self.num_lines, chrom, int(position) - 1, "" if name == "." else name, ref.upper(),
-            tuple(alts.split(",")),
+            tuple(alts.split(",")), tuple(columns),
         )  # fmt: skip
 
     def _check_columns(self, found: int) -> None:

@@ -13,33 +13,49 @@ from genoformer.errors import OutputError, UsageError
 from genoformer.io.reads import partial_path, read_json, write_json
 from genoformer.io.score_hdf5 import ScoreFile
 from genoformer.io.score_rows import ScoredVariant, ScoreTable, VariantHead
-from genoformer.workflows.output import summary_path
-from genoformer.workflows.score_output import HDF5, check_outputs, score_format, summary_of, write_outputs
+from genoformer.io.vcf import VcfPart
+from genoformer.workflows.output import file_identity, summary_path
+from genoformer.workflows.score_output import HDF5, VCF, check_outputs, score_format, summary_of, write_outputs
 from genoformer.workflows.shard_files import shards_in_order
 
 
-def join_scores(shards: Sequence[str], outputs: Sequence[str]) -> dict[str, Any]:
+def join_scores(shards: Sequence[str], outputs: Sequence[str], vcf: str | None = None) -> dict[str, Any]:
     """Writes the rows of all shards in the order of the VCF file; returns the joined summary.
 
-    An HDF5 output has the bytes of that of a run without shards.
+    Outputs have the bytes of those of a run without shards.
 
+    Args:
+        vcf: the file that was scored, whose records a VCF output has.
     Raises:
         UsageError: shards that are no HDF5 files, or outputs that cannot be written together.
-        OutputError: a shard that is missing, doubled, unfinished or of another run.
-        DataError: a damaged shard.
+        OutputError: a shard that is missing, doubled, unfinished or of another run, or another VCF file.
+        DataError: a damaged shard or VCF file.
     """
     check_outputs(outputs, keep_predictions=False)
     for shard in shards:
         if score_format(shard) != HDF5:
             raise UsageError(f"'{shard}': only .h5 shards can be joined; outputs may have any format")
-    if {Path(path).resolve() for path in outputs} & {Path(path).resolve() for path in shards}:
-        raise UsageError("an output is one of the shards; choose another name")
+    read = {Path(path).resolve() for path in (*shards, vcf) if path}
+    if read & {Path(path).resolve() for path in outputs}:
+        raise UsageError("an output is one of the shards, or their VCF file; choose another name")
+    if vcf is None and (wanted := next((path for path in outputs if score_format(path) == VCF), None)):
+        raise UsageError(f"output '{wanted}': its records come from the VCF file that was scored; name it by --vcf")
     rows = _JoinedRows(_in_order(shards))
-    write_outputs(outputs, rows)
+    write_outputs(outputs, rows, None if vcf is None else _scored_vcf(vcf, rows.identity))
     num_variants = sum(1 for _ in rows.heads())
     summary = summary_of(outputs, rows.identity, num_variants) | _summed_counts(shards)
     write_json(summary_path(outputs[0]), summary)
     return summary
+
+
+def _scored_vcf(path: str, identity: dict[str, Any]) -> VcfPart:
+    """All records of the VCF file that was scored."""
+    if not Path(path).is_file():
+        raise UsageError(f"--vcf '{path}': is no file; expected the one that was scored")
+    found, expected = file_identity(path), identity.get("vcf")
+    if found != expected:
+        raise OutputError(f"--vcf '{path}': is not the file that was scored ({expected} there, {found} here)")
+    return VcfPart(Path(path), path)
 
 
 def _summed_counts(shards: Sequence[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from genoformer.errors import DataError, UsageError
+from genoformer.genome.interval import find_contig
 from genoformer.genome.track_choice import choose_tracks
 from genoformer.genome.variant import Variant, centred_window, grid_window
 from genoformer.genome.variant_scores import full_names
@@ -134,15 +135,10 @@ def _reported(
     magnitude = np.abs(row.values[order[0]])
     drawn = sorted(columns, key=lambda column: -magnitude[column])[:num_plots]
     predictions = {} if row.predictions is None else {indices[c]: row.predictions[:, :, c] for c in drawn}
-    contig = next((name for name in _contig_names(variant.chrom) if name in file.table.contigs), variant.chrom)
+    contig = find_contig(variant.chrom, file.table.contigs) or variant.chrom
     return ReportedVariant(
         variant, row.head.note, contig, row.values[order, best], indices[best], _first_base(file, variant), predictions
     )
-
-
-def _contig_names(chrom: str) -> tuple[str, str]:
-    """What a contig may be called in the genome."""
-    return chrom, chrom.removeprefix("chr") if chrom.startswith("chr") else f"chr{chrom}"
 
 
 def _first_base(file: ScoreFile, variant: Variant) -> int:

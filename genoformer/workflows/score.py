@@ -15,7 +15,7 @@ from genoformer.config import ExpressionConfig
 from genoformer.genome.variant import KINDS
 from genoformer.io.genome_fasta import Genome
 from genoformer.io.gtf import read_gtf
-from genoformer.io.vcf import STDIN, STDIN_NAME, read_vcf, seekable_vcf
+from genoformer.io.vcf import STDIN, STDIN_NAME, VcfPart, read_vcf, seekable_vcf
 from genoformer.workflows.device import find_device
 from genoformer.workflows.gene_scores import GeneScorer
 from genoformer.workflows.output import file_identity
@@ -59,7 +59,9 @@ def score(options: ScoreOptions, on_progress: OnProgress | None = None) -> dict[
         total = sum(checked[kind] for kind in KINDS)
         scorer = make_scorer(model.load(), genome.codes, scoring)
         origin = model.notes | {"command": command_line(options, scoring), "identity": json.dumps(identity)}
-        output = ScoreOutput(options.outputs, score_table(scoring, genome, origin), identity, resume=options.resume)
+        part = VcfPart(vcf, _shown_name(options), records)
+        table = score_table(scoring, genome, origin)
+        output = ScoreOutput(options.outputs, table, identity, part, resume=options.resume)
         num_before = output.num_done
         try:
             variants = source.variants(records, Counter())
@@ -96,7 +98,7 @@ def _source(options: ScoreOptions, vcf: Path, genome: Genome, config: Expression
             logger.info("%s", text)
         noted.add(text)
 
-    name = STDIN_NAME if options.vcf == STDIN else options.vcf
+    name = _shown_name(options)
     return VariantSource(
         name,
         functools.partial(read_vcf, vcf, note, name),
@@ -104,6 +106,11 @@ def _source(options: ScoreOptions, vcf: Path, genome: Genome, config: Expression
         ref_mismatch=options.settings.ref_mismatch,
         max_allele_bp=config.window_bp // 2,
     )
+
+
+def _shown_name(options: ScoreOptions) -> str:
+    """What messages call the file of variants."""
+    return STDIN_NAME if options.vcf == STDIN else options.vcf
 
 
 def _gene_scorer(options: ScoreOptions, config: ExpressionConfig, genome: Genome) -> GeneScorer | None:

@@ -20,7 +20,9 @@ from genoformer.io.reads import PartialFile, partial_path, read_json, write_json
 from genoformer.io.score_hdf5 import write_score_hdf5
 from genoformer.io.score_parquet import import_arrow, write_score_parquet
 from genoformer.io.score_rows import ScoredVariant, ScoreRows, ScoreTable, Spool, encode_row
-from genoformer.io.score_text import write_gene_tsv, write_score_tsv, write_score_vcf
+from genoformer.io.score_text import write_gene_tsv, write_score_tsv
+from genoformer.io.score_vcf import write_score_vcf
+from genoformer.io.vcf import VcfPart
 from genoformer.workflows.output import COMMIT_SECONDS, FORMAT_VERSION, differing_keys, journal_path, summary_path
 
 logger = logging.getLogger(__name__)
@@ -58,10 +60,13 @@ def check_outputs(outputs: Sequence[str], *, keep_predictions: bool) -> None:
         raise UsageError("predictions of every bin go into HDF5 only; name an output .h5")
 
 
-def write_outputs(outputs: Sequence[str], rows: ScoreRows) -> None:
+def write_outputs(outputs: Sequence[str], rows: ScoreRows, part: VcfPart | None) -> None:
     """Writes all rows in each format; every file appears whole or not at all.
 
+    Args:
+        part: the records that were scored; None where no output is VCF.
     Raises:
+        DataError: `part` has other records.
         OutputError: a file cannot be written.
     """
     for path in outputs:
@@ -69,7 +74,8 @@ def write_outputs(outputs: Sequence[str], rows: ScoreRows) -> None:
         if kind == HDF5:
             write_score_hdf5(path, rows)
         elif kind == VCF:
-            write_score_vcf(path, rows, logger.warning)
+            assert part is not None
+            write_score_vcf(path, rows, part, logger.warning)
         elif kind == PARQUET:
             write_score_parquet(path, rows)
         else:
@@ -91,6 +97,7 @@ class ScoreOutput:
         outputs: files to write.
         table: what all rows have in common.
         identity: everything that determines the rows, JSON values.
+        part: the records that are scored, for a VCF output.
         resume: go on with an unfinished run of the same identity, where there is one.
     Attributes:
         num_done: variants that are kept.
@@ -98,8 +105,16 @@ class ScoreOutput:
         OutputError: the unfinished run is another one, or files cannot be written.
     """
 
-    def __init__(self, outputs: Sequence[str], table: ScoreTable, identity: Mapping[str, Any], *, resume: bool) -> None:
-        self.outputs, self.table, self.identity = outputs, table, dict(identity)
+    def __init__(
+        self,
+        outputs: Sequence[str],
+        table: ScoreTable,
+        identity: Mapping[str, Any],
+        part: VcfPart | None = None,
+        *,
+        resume: bool,
+    ) -> None:
+        self.outputs, self.table, self.identity, self._part = outputs, table, dict(identity), part
         self._spool_path = f"{outputs[0]}.spool"
         journal = self._journal() if resume else {}
         if not journal:
@@ -136,7 +151,7 @@ class ScoreOutput:
     def finish(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Writes all files and then the summary, which it gives back; what was unfinished is gone."""
         num_bytes = self.commit()
-        write_outputs(self.outputs, Spool(partial_path(self._spool_path), num_bytes, self.table))
+        write_outputs(self.outputs, Spool(partial_path(self._spool_path), num_bytes, self.table), self._part)
         whole = summary_of(self.outputs, self.identity, self.num_done) | dict(summary)
         write_json(summary_path(self.outputs[0]), whole)
         self._spool.discard()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from genoformer.errors import DataError
-from genoformer.genome.interval import Interval
+from genoformer.genome.interval import Interval, find_contig
 from genoformer.genome.variant import Variant
 from genoformer.io.genome_fasta import Genome, contig_hint
 from genoformer.io.vcf import Unscored, VcfRecord
@@ -182,9 +182,7 @@ class VariantSource:
     def _contig(self, chrom: str) -> str | None:
         """The genome's name of a contig, with or without 'chr'; None where it has none."""
         if chrom not in self._contigs:
-            lengths = self.genome.lengths
-            renamed = chrom.removeprefix("chr") if chrom.startswith("chr") else f"chr{chrom}"
-            found = next((name for name in (chrom, renamed) if name in lengths), None)
+            found = find_contig(chrom, self.genome.lengths)
             if found not in (None, chrom):
                 logger.info("%s: taking contig '%s' for '%s' of %s", self.name, chrom, found, self.genome.path)
             self._contigs[chrom] = found

@@ -29,7 +29,8 @@ def test_score_and_join(case, tmp_path):
         done = run(*common, "--shard", f"{i}/2", "-o", tmp_path / f"{i}.h5")
         assert done.exit_code == 0, done.output
     assert "2 variants scored" in done.stderr or "1 variants scored" in done.stderr
-    done = run("join", tmp_path / "1.h5", tmp_path / "2.h5", "-o", tmp_path / "all.h5", "-o", tmp_path / "all.tsv.gz")
+    outputs = [word for name in ("all.h5", "all.tsv.gz", "all.vcf.gz") for word in ("-o", tmp_path / name)]
+    done = run("join", tmp_path / "1.h5", tmp_path / "2.h5", *outputs, "--vcf", case.vcf)
     assert done.exit_code == 0, done.output
     assert done.stdout == ""
     assert "3 variants scored (SNV 1, deletion 1, insertion 1, overlapped 1, symbolic 1)" in done.stderr

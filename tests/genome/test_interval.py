@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genoformer.errors import UsageError
-from genoformer.genome.interval import Interval, overlaps_between, parse_interval
+from genoformer.genome.interval import Interval, find_contig, overlaps_between, parse_interval, renamed_contig
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,14 @@ def test_as_a_browser_writes_it():
 def test_overlap_is_a_shared_base(other, expected):
     one, other = Interval("a", 10, 20), Interval(*other)
     assert (one.overlaps(other), other.overlaps(one)) == (expected, expected)
+
+
+def test_contigs_with_and_without_chr():
+    assert [renamed_contig(name) for name in ("chr8", "8", "chr")] == ["8", "chr8", ""]
+    assert find_contig("8", ["chr7", "chr8"]) == "chr8"
+    assert find_contig("chr8", ["7", "8"]) == "8"
+    assert find_contig("8", ["chr8", "8"]) == "8"
+    assert find_contig("9", ["chr8", "8"]) is None
 
 
 def test_every_interval_that_starts_inside_one_of_another_group_is_found():

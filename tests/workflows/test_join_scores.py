@@ -3,12 +3,15 @@
 import dataclasses
 import json
 
+import pysam
 import pytest
 
 from genoformer.errors import DataError, OutputError, UsageError
 from genoformer.io.score_hdf5 import write_score_hdf5
 from genoformer.workflows.join_scores import join_scores
-from tests.score_rows import TABLE, Rows
+from genoformer.workflows.output import file_identity
+from tests.score_rows import TABLE, VARIANTS, Rows
+from tests.variant_cases import write_vcf
 
 
 @pytest.fixture
@@ -33,6 +36,26 @@ def test_joined_rows_stand_in_order(write, tmp_path):
     assert (
         len([line for line in (tmp_path / "all.tsv").read_text().splitlines() if line.startswith(("1\t", "4\t"))]) == 8
     )
+
+
+def test_vcf_needs_the_file_that_was_scored(write, tmp_path):
+    vcf, output = tmp_path / "calls.vcf", [str(tmp_path / "all.vcf")]
+    write_vcf(vcf, VARIANTS)
+    shards = [write("1.h5", 1, 1, vcf=file_identity(vcf))]
+    join_scores(shards, output, str(vcf))
+    with pysam.VariantFile(output[0]) as file:
+        assert [record.pos for record in file] == [10, 10, 100, 5]
+    with pytest.raises(UsageError, match=r"all\.vcf': its records come from the VCF file that was scored; name it by"):
+        join_scores(shards, output)
+    with pytest.raises(UsageError, match=r"absent\.vcf': is no file; expected the one that was scored"):
+        join_scores(shards, output, str(tmp_path / "absent.vcf"))
+    with pytest.raises(UsageError, match="an output is one of the shards, or their VCF file"):
+        join_scores(shards, [str(vcf)], str(vcf))
+    write_vcf(vcf, VARIANTS[:3])
+    with pytest.raises(
+        OutputError, match=r"calls\.vcf': is not the file that was scored \(calls\.vcf, .* there, calls"
+    ):
+        join_scores(shards, output, str(vcf))
 
 
 def test_shards_that_do_not_belong_together(write, tmp_path):

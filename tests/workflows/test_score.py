@@ -70,7 +70,9 @@ def test_every_variant_has_a_row_in_every_output(case, whole):
         assert "2e-6" in file.attrs["noise"]
         sad = file["SAD"][:]
     with pysam.VariantFile(str(folder / "s.vcf")) as file:
-        np.testing.assert_allclose([record.info["SAD_SUM"] for record in file], sad, rtol=1e-6)
+        *scored, last = file
+        np.testing.assert_array_equal(np.float32([record.info["SAD_SUM"] for record in scored]), sad)
+        assert (last.id, last.alts, list(last.info)) == ("many", ("*", "<DEL>"), [])
     assert sorted(path.name for path in folder.iterdir()) == ["s.h5", "s.h5.summary.json", "s.tsv", "s.vcf"]
 
 
@@ -87,11 +89,51 @@ def test_shards_make_the_bytes_of_the_whole(case, whole, tmp_path):
     shards = [str(tmp_path / f"shard_{i}.h5") for i in (1, 2, 3)]
     for i, shard in enumerate(shards, 1):
         score(options_of(case, shard, shard=(i, 3)))
-    joined = join_scores(shards[::-1], [str(tmp_path / "s.h5"), str(tmp_path / "s.tsv")])
+    joined = join_scores(shards[::-1], [str(tmp_path / name) for name in ("s.h5", "s.tsv", "s.vcf")], str(case.vcf))
     assert joined["counts"] == whole[1]["counts"]
     assert joined["records"] == 7
-    for name in ("s.h5", "s.tsv"):
+    for name in ("s.h5", "s.tsv", "s.vcf"):
         assert (tmp_path / name).read_bytes() == (whole[0] / name).read_bytes()
+
+
+def test_a_shard_of_vcf_has_the_records_of_the_shard(case, whole, tmp_path):
+    rows = []
+    for i in (1, 2):
+        score(options_of(case, tmp_path / "s.vcf", shard=(i, 2)))
+        rows += [line for line in (tmp_path / "s.vcf").read_text().splitlines() if not line.startswith("#")]
+    assert rows == [line for line in (whole[0] / "s.vcf").read_text().splitlines() if not line.startswith("#")]
+
+
+def test_vcf_keeps_what_the_input_has(case, tmp_path):
+    """With samples, an ALT that is not scored, and contigs that the genome calls chr1 and chr2."""
+    one, two = case.variants[0], case.variants[2]
+    third = next(base for base in "ACGT" if base not in (one.ref, one.alt))
+    header = (
+        '##fileformat=VCFv4.2\n##contig=<ID=1,length=9000>\n##FILTER=<ID=q10,Description="Quality below 10">\n'
+        '##INFO=<ID=AF,Number=A,Type=Float,Description="Allele frequency">\n'
+        '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
+    )
+    columns = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tNA1\tNA2\n"
+    (tmp_path / "c.vcf").write_text(
+        f"{header}{columns}1\t{one.start + 1}\trs1\t{one.ref}\t{one.alt},<DEL>,{third}\t29\tq10\tAF=0.5,0.1,0.2;DB"
+        f"\tGT\t0|1\t2/3\n2\t{two.start + 1}\t.\t{two.ref}\t{two.alt}\t.\tPASS\t.\tGT\t0/0\t./.\n"
+    )
+    score(options_of(case, tmp_path / "s.h5", tmp_path / "s.vcf.gz", vcf=str(tmp_path / "c.vcf")))
+    with h5py.File(tmp_path / "s.h5") as file:
+        sad = file["SAD"][:]
+    with pysam.VariantFile(str(tmp_path / "s.vcf.gz")) as file:
+        lines = [line for line in str(file.header).splitlines() if "<ID=PASS," not in line]  # htslib's own
+        assert lines[:5] == header.splitlines()
+        assert file.header.contigs["2"].length == 5000
+        first, second = file
+        assert [record.pos for record in file.fetch("2")] == [two.start + 1]
+    assert (first.id, first.qual, list(first.filter), first.alts) == ("rs1", 29, ["q10"], (one.alt, "<DEL>", third))
+    assert (np.float32(first.info["AF"]) == np.float32([0.5, 0.1, 0.2])).all()
+    assert [first.samples[name]["GT"] for name in ("NA1", "NA2")] == [(0, 1), (2, 3)]
+    assert (second.qual, list(second.filter), second.samples["NA1"]["GT"]) == (None, ["PASS"], (0, 0))
+    scores = first.info["SAD_SUM"]
+    assert scores[4:8] == (None,) * 4
+    np.testing.assert_array_equal(np.float32([scores[:4], scores[8:], second.info["SAD_SUM"]]), sad)
 
 
 def test_records_of_shards():
