@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,13 +13,14 @@ from genoformer.cli.expression_options import (
     GenomeFile,
     Model,
     Quiet,
+    Resume,
     Shifts,
     Species,
     Threads,
     TrackChoice,
     parse_shifts,
 )
-from genoformer.cli.terminal import Count, set_up_log
+from genoformer.cli.terminal import Count, parse_shard, set_up_log
 
 ISM_HELP = (
     "Saturation mutagenesis: change every base of a region, or around the variants of a VCF file, into every other, "
@@ -57,9 +58,19 @@ def ism(
         Literal["fp32", "tf32", "bf16-tower", "bf16"],
         typer.Option(help="Arithmetic of the model. All but fp32 hide small effects."),
     ] = "fp32",
-    logos: Annotated[int, typer.Option(help="Draw the first so many stretches.", min=0)] = 10,
+    logos: Annotated[
+        int | None, typer.Option(help="Draw the first so many stretches. Default: 10, of a shard none.", min=0)
+    ] = None,
     device: Device = None,
     threads: Threads = None,
+    shard: Annotated[
+        str,
+        typer.Option(
+            help="i/N: only the i-th of N parts of the region's bases, or of the places of variants; 'join' puts them "
+            "together."
+        ),
+    ] = "1/1",
+    resume: Resume = False,
     quiet: Quiet = False,
 ) -> None:
     """Scores changes and says how many."""
@@ -72,12 +83,17 @@ def ism(
         scores=tuple(scores.split(",")), species=species, tracks=tuple(tracks or ()), rc=rc,
         shifts=parse_shifts(shifts), reuse=not no_reuse, batch_size=batch_size, precision=precision,
     )  # fmt: skip
-    options = IsmOptions(genome, output, model, region, vcf, around, settings, logos, device, threads)
-    with Count("changes", hidden=quiet) as count:
+    options = IsmOptions(
+        genome, output, model, region, vcf, around, settings, logos, device, threads, parse_shard(shard), resume
+    )
+    with Count("bases", hidden=quiet) as count:
         summary = run_ism(options, count.update)
     if not quiet:
-        typer.echo(
-            f"genoformer: {summary['changes']:,} changes in {summary['stretches']:,} stretches in "
-            f"{summary['run']['seconds']:,.1f} s",
-            err=True,
-        )
+        typer.echo(describe_mutagenesis(summary), err=True)
+
+
+def describe_mutagenesis(summary: dict[str, Any]) -> str:
+    """A line on what a run changed, or shards put together."""
+    counts, run = summary["counts"], summary.get("run", {})
+    changed = f"{counts['bases']:,} bases of {counts['stretches']:,} stretches changed"
+    return f"genoformer: {changed} in {run['seconds']:,.1f} s" if run else f"genoformer: {changed}"

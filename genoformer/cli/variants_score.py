@@ -21,6 +21,7 @@ from genoformer.cli.expression_options import (
     parse_shifts,
 )
 from genoformer.cli.terminal import Count, parse_bases, parse_shard, set_up_log
+from genoformer.cli.variants_ism import describe_mutagenesis
 
 SCORE_HELP = (
     "Score the variants of a VCF file: how ALT changes the tracks that a model predicts.\n\n"
@@ -39,7 +40,8 @@ SCORE_HELP = (
     "largest value."
 )
 JOIN_HELP = (
-    "Put finished .h5 shards together: the scores of an unsharded run, in any format.\n\n"
+    "Put finished .h5 shards together: the scores of an unsharded run, in any format, or its saturation mutagenesis, "
+    "in one .h5 file.\n\n"
     "Shards that are missing, doubled, unfinished or made with other flags, models or inputs are refused by name."
 )
 
@@ -129,7 +131,9 @@ def score(
 
 
 def join(
-    shards: Annotated[list[str], typer.Argument(help="Outputs of 'score --shard i/N', all N of them, in any order.")],
+    shards: Annotated[
+        list[str], typer.Argument(help="Outputs of 'score' or 'ism' with --shard i/N, all N of them, in any order.")
+    ],
     *,
     output: Output,
     vcf: Annotated[
@@ -138,12 +142,18 @@ def join(
     quiet: Quiet = False,
 ) -> None:
     """Joins shards and says what they hold."""
+    from genoformer.workflows.join_mutagenesis import is_mutagenesis, join_mutagenesis
     from genoformer.workflows.join_scores import join_scores
 
     set_up_log(quiet)
-    summary = join_scores(shards, tuple(output), vcf)
+    if is_mutagenesis(shards[0]):
+        if len(output) > 1 or vcf is not None:
+            raise typer.BadParameter("shards of 'ism' make one .h5 file", param_hint="--output")
+        line = describe_mutagenesis(join_mutagenesis(shards, Path(output[0])))
+    else:
+        line = describe(join_scores(shards, tuple(output), vcf))
     if not quiet:
-        typer.echo(describe(summary), err=True)
+        typer.echo(line, err=True)
 
 
 def describe(summary: dict[str, Any]) -> str:

@@ -44,6 +44,11 @@ def genome_codes(sequence: bytes) -> np.ndarray:
     return _GENOME_CODE_OF_LETTER[np.frombuffer(sequence, dtype=np.uint8)]
 
 
+def genome_letters(codes: np.ndarray) -> bytes:
+    """The letters of genome codes [len]: A, C, G, T and N."""
+    return np.frombuffer(GENOME_LETTERS + b"N", dtype=np.uint8)[codes].tobytes()
+
+
 def reverse_complement_codes(codes: np.ndarray) -> np.ndarray:
     """Genome codes of the other strand, [..., L]; N stays N."""
     return _COMPLEMENT_OF_CODE[codes[..., ::-1]]

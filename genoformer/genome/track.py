@@ -56,14 +56,18 @@ class Track:
         return self.identifier[-1:] if self.identifier.endswith(("+", "-")) else ""
 
 
+def named_track(identifier: str, description: str, index: int) -> Track:
+    """The track at `index` of a head, of which only the names are known."""
+    return Track(identifier, description, "", "sum", 1.0, None, None, index)
+
+
 Tracks = Mapping[str, tuple[Track, ...]]  # of a model: by species, in the order of the head's outputs
 
 
 def numbered_tracks(heads: Mapping[str, int]) -> Tracks:
     """Tracks that nothing is known of, for heads of so many outputs: their numbers are their names."""
     return {
-        species: tuple(Track(str(index), "", "", "sum", 1.0, None, None, index) for index in range(count))
-        for species, count in heads.items()
+        species: tuple(named_track(str(index), "", index) for index in range(count)) for species, count in heads.items()
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,14 @@ from genoformer.io.reads import partial_path
 
 _GZIP_LEVEL = 4
 _UNMARKED_KIND = "consensus"  # its shards have no attribute "kind"
-_PREDICTIONS = "predictions"
+_EXAMPLES = "examples"
+# By kind: what a shard holds, and the command that makes it.
+_CONTENTS = {
+    "consensus": (_EXAMPLES, "consensus examples"),
+    "expression": (_EXAMPLES, "expression examples"),
+    "predictions": ("predictions", "expression predict"),
+    "saturation mutagenesis": ("saturation mutagenesis", "variants ism"),
+}
 
 
 def deflate(values: np.ndarray, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> bytes:
@@ -45,6 +52,21 @@ def shard_kind(path: str | Path) -> str:
         raise DataError(f"{path}: is not a whole HDF5 file ({error}); make it again") from None
 
 
+def encoded(texts: Iterable[str]) -> np.ndarray:
+    """Texts as HDF5 keeps them, bytes [n]."""
+    return np.array([text.encode() for text in texts], "S")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What h5py and the system raise inside becomes an error with the name of the file that is written."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # RuntimeError: h5py's word for a full disk
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path}: cannot be written: {reason}") from None
+
+
 class ShardWriter:
     """Writes a shard under a temporary name; `finish` gives it its own.
 
@@ -55,13 +77,13 @@ class ShardWriter:
     def __init__(self, path: str | Path, attributes: dict[str, Any]) -> None:
         self.path = Path(path)
         self._partial = partial_path(path)
-        with self._writing():
+        with writing(self._partial):
             self._file = h5py.File(self._partial, "w", libver="latest")
             self._file.attrs.update(attributes)
 
     def add_windows(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
         """Makes an array of windows of one shape, still without a window."""
-        with self._writing():
+        with writing(self._partial):
             self._file.create_dataset(
                 name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape),
                 compression="gzip", compression_opts=_GZIP_LEVEL,
@@ -71,14 +93,14 @@ class ShardWriter:
         """Adds windows, each as `deflate` gave it."""
         windows = self._file[name]
         start = len(windows)
-        with self._writing():
+        with writing(self._partial):
             windows.resize(start + len(deflated), axis=0)
             for index, window in enumerate(deflated, start):
                 windows.id.write_direct_chunk((index, *[0] * (windows.ndim - 1)), window)
 
     def finish(self, arrays: dict[str, np.ndarray]) -> None:
         """Adds the small arrays, completes the file and gives it its name."""
-        with self._writing():
+        with writing(self._partial):
             for name, values in arrays.items():
                 self._file.create_dataset(name, data=values)
             self._file.close()
@@ -90,19 +112,12 @@ class ShardWriter:
             self._file.close()
         self._partial.unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, RuntimeError) as error:  # h5py's words for a full disk
-            raise OutputError(f"{self._partial}: cannot be written: {error}") from None
-
 
 class ShardFile:
     """A finished shard, whose arrays are checked before they are read.
 
     Args:
-        kind: "consensus" or "expression", of examples, or "predictions".
+        kind: "consensus" or "expression", of examples, "predictions" or "saturation mutagenesis".
         format_version: the one that can be read.
     Attributes:
         attributes: of the file.
@@ -111,15 +126,16 @@ class ShardFile:
     """
 
     def __init__(self, path: str | Path, kind: str, format_version: int) -> None:
-        self.path, self._contents = Path(path), _PREDICTIONS if kind == _PREDICTIONS else "examples"
+        self.path = Path(path)
+        self._contents, command = _CONTENTS[kind]
         with self.reading():
             self._file = h5py.File(self.path, "r")
             self.attributes: dict[str, Any] = dict(self._file.attrs)
             found = self.attributes["format_version"]
         found_kind = self.attributes.get("kind", _UNMARKED_KIND)
         if found_kind != kind:
-            of = found_kind if found_kind == _PREDICTIONS else f"{found_kind} examples"
-            command = "expression predict" if kind == _PREDICTIONS else f"{kind} examples"
+            contents = _CONTENTS.get(found_kind, (found_kind,))[0]
+            of = f"{found_kind} {contents}" if contents == _EXAMPLES else contents
             raise DataError(f"{path}: is a shard of {of}; expected one of 'genoformer {command}'")
         if found != format_version:
             raise DataError(

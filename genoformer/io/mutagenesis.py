@@ -8,153 +8,210 @@
     name                    bytes [n]          of the variant or region, its first 255 bytes
     target_ids, target_labels   bytes [T]      identifier and description of each track
     target_index            int32 [T]          among the outputs of the head
-    attributes              format_version, kind, and what the writer says of the file's origin
+    attributes              format_version, kind, identity (JSON: what determines the scores), and more to read: scores
+                            (JSON), model, model_sha256, version, command, species
+
+The file is laid out before the first score, so that a run that was killed can fill in what is missing.
 
 Source: Baskerville, `hound_ism_bed.py`, whose scores are float16.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
+import functools
 import json
-import math
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import h5py
 import numpy as np
 
-from genoformer.errors import DataError, OutputError
+from genoformer.genome.alphabet import N_CODE, genome_codes, genome_letters, one_hot
 from genoformer.genome.interval import Interval
-from genoformer.genome.track import Track
-from genoformer.io.reads import partial_path
+from genoformer.genome.track import Track, named_track
+from genoformer.io.filled_hdf5 import FilledFile
+from genoformer.io.hdf5_shards import ShardFile, encoded
 from genoformer.io.score_hdf5 import dataset_name
 
 FORMAT_VERSION = 1
 KIND = "saturation mutagenesis"
 NUM_LETTERS = 4
-_ITEM_BYTES = 4
 _MAX_NAME_BYTES = 255
+_CUT_LETTERS = "surrogateescape"  # a name that is cut within a letter is written again as it is
 
 
 @dataclass(frozen=True)
 class MutatedStretch:
-    """Bases that are changed one by one, and what they are called."""
+    """Bases that are changed one by one, what they are called, and the genome's letters there: A, C, G, T, N."""
 
     place: Interval
     name: str
+    letters: bytes
 
 
-class MutagenesisWriter:
-    """Writes a file under a temporary name; `finish` gives it its own.
+@dataclass(frozen=True)
+class MutagenesisLayout:
+    """What a file holds besides the scores.
 
-    Args:
+    Attributes:
         stretches: of one length.
         scores: their names in full.
         tracks: by their index in the model's head.
-        attributes: texts and numbers.
-    Raises:
-        OutputError: the file cannot be written, or the disk is too small.
+        identity: JSON values of everything that determines the scores.
+        notes: further attributes, texts and numbers.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        stretches: Sequence[MutatedStretch],
-        scores: Sequence[str],
-        tracks: Mapping[int, Track],
-        attributes: Mapping[str, Any],
-    ) -> None:
-        self.path, self._partial, self._scores = Path(path), partial_path(path), tuple(scores)
-        shape = len(stretches), stretches[0].place.length, NUM_LETTERS, len(tracks)
-        with self._writing():
-            self._check_room(_ITEM_BYTES * math.prod(shape) * len(scores))
-            self._file = h5py.File(self._partial, "w", libver="latest")
-        with self._writing():
-            self._file.attrs.update(
-                dict(sorted({"format_version": FORMAT_VERSION, "kind": KIND, **attributes}.items()))
-            )
-            self._write_stretches(stretches)
-            self._file["target_ids"] = _texts([track.identifier for track in tracks.values()])
-            self._file["target_labels"] = _texts([track.description for track in tracks.values()])
-            self._file["target_index"] = np.array(list(tracks), np.int32)
-            self._file.create_dataset("seqs", shape[:3], bool)
-            for score in self._scores:
-                dataset = self._file.create_dataset(dataset_name(score), shape, np.float32)
-                dataset.attrs["score"] = score
+    stretches: Sequence[MutatedStretch]
+    scores: Sequence[str]
+    tracks: Mapping[int, Track]
+    identity: Mapping[str, Any]
+    notes: Mapping[str, Any]
 
-    def _write_stretches(self, stretches: Sequence[MutatedStretch]) -> None:
-        places = [stretch.place for stretch in stretches]
-        self._file["chr"] = _texts([place.chrom for place in places])
-        self._file["strand"] = _texts(["+"] * len(places))
-        self._file["start"] = np.array([place.start for place in places], np.int64)
-        self._file["end"] = np.array([place.end for place in places], np.int64)
-        self._file["name"] = np.array([stretch.name.encode()[:_MAX_NAME_BYTES] for stretch in stretches], "S")
+    @property
+    def length_bp(self) -> int:
+        """Bases of a stretch."""
+        return self.stretches[0].place.length if self.stretches else 0
 
-    def _check_room(self, needed: int) -> None:
-        free = shutil.disk_usage(self._partial.parent).free
-        if free < needed:
-            raise OutputError(
-                f"{self._partial}: needs {needed:,} bytes, {free:,} are free; choose fewer --tracks or bases"
-            )
+    @property
+    def num_bases(self) -> int:
+        """Bases of all stretches."""
+        return len(self.stretches) * self.length_bp
 
-    def write_sequence(self, index: int, letters: np.ndarray) -> None:
-        """Fills in the genome's letters of a stretch, [L, 4]."""
-        with self._writing():
-            self._file["seqs"][index] = letters.astype(bool)
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of the scores."""
+        return len(self.stretches), self.length_bp, NUM_LETTERS, len(self.tracks)
 
-    def write(self, index: int, place: int, letter: int, values: np.ndarray) -> None:
-        """Fills in the scores [scores, T] of a letter at a place of a stretch."""
-        with self._writing():
-            for score, row in zip(self._scores, values, strict=True):
-                self._file[dataset_name(score)][index, place, letter] = row
-
-    def finish(self) -> None:
-        """Completes the file and gives it its name."""
-        with self._writing():
-            self._file.close()
-            self._partial.replace(self.path)
-
-    def discard(self) -> None:
-        """Closes and removes the temporary file."""
-        with contextlib.suppress(OSError, RuntimeError):  # what a full disk did not take is not wanted any more
-            self._file.close()
-        self._partial.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise OutputError(f"{self._partial}: cannot be written: {reason}") from None
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The datasets of a file but for the scores."""
+        places, tracks = [stretch.place for stretch in self.stretches], self.tracks.values()
+        names = [stretch.name.encode("utf-8", _CUT_LETTERS)[:_MAX_NAME_BYTES] for stretch in self.stretches]
+        codes = genome_codes(b"".join(stretch.letters for stretch in self.stretches))
+        return {
+            "seqs": one_hot(codes).astype(bool).reshape(self.shape[:3]),
+            "chr": encoded([place.chrom for place in places]),
+            "strand": encoded(["+"] * len(places)),
+            "start": np.array([place.start for place in places], np.int64),
+            "end": np.array([place.end for place in places], np.int64),
+            "name": np.array(names, "S"),
+            "target_ids": encoded([track.identifier for track in tracks]),
+            "target_labels": encoded([track.description for track in tracks]),
+            "target_index": np.array(list(self.tracks), np.int32),
+        }
 
 
-def read_through(path: str | Path) -> tuple[int, int]:
-    """The number of stretches in a file, and of bases in each, after reading all of their scores.
+class MutagenesisWriter(FilledFile):
+    """Writes a file under a temporary name; `finish` gives it its own.
 
+    Args:
+        resume: keep the scores of a temporary file of the same layout; what is in it is not looked at.
+    Raises:
+        OutputError: the file cannot be written, the disk is too small, or there is no such temporary file to resume.
+    """
+
+    def __init__(self, path: str | Path, layout: MutagenesisLayout, *, resume: bool = False) -> None:
+        self._datasets = [dataset_name(score) for score in layout.scores]
+        self._base_values = NUM_LETTERS * len(layout.tracks)
+        shapes = dict.fromkeys(self._datasets, layout.shape)
+        super().__init__(path, shapes, functools.partial(_describe, layout), resume=resume)
+
+    def write(self, first_base: int, values: np.ndarray) -> None:
+        """Fills in the scores [scores, n, 4, T] of n bases from `first_base`, counted through all stretches."""
+        for name, rows in zip(self._datasets, values, strict=True):
+            self.fill(name, first_base * self._base_values, rows)
+
+
+def _describe(layout: MutagenesisLayout, file: h5py.File) -> None:
+    """Everything but the scores."""
+    made_of = {"identity": json.dumps(dict(layout.identity)), "scores": json.dumps(list(layout.scores))}
+    attributes = {"format_version": FORMAT_VERSION, "kind": KIND} | made_of | dict(layout.notes)
+    file.attrs.update(dict(sorted(attributes.items())))
+    for score in layout.scores:
+        file[dataset_name(score)].attrs["score"] = score
+    for name, values in layout.arrays().items():
+        file.create_dataset(name, data=values)
+
+
+class MutagenesisFile:
+    """A file of saturation mutagenesis.
+
+    Attributes:
+        layout: what it holds.
     Raises:
         DataError: not such a file, or damaged.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            if (file.attrs.get("kind"), file.attrs.get("format_version")) != (KIND, FORMAT_VERSION):
-                raise DataError(
-                    f"{path}: expected {KIND} of version {FORMAT_VERSION}, as 'genoformer variants ism' writes"
-                )
-            num_stretches, length, _ = file["seqs"].shape
-            for name in json.loads(file.attrs["scores"]):
-                dataset = file[dataset_name(name)]
-                for index, place in itertools.product(range(num_stretches), range(length)):
-                    dataset[index, place]
-            return num_stretches, length
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path}: is no whole file of {KIND} ({error}); make it again") from None
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._file = ShardFile(path, KIND, FORMAT_VERSION)
+        self.layout = self._read_layout()
+        self._scores = [self._file.stored(dataset_name(name), self.layout.shape, "f4") for name in self.layout.scores]
+
+    def _read_layout(self) -> MutagenesisLayout:
+        file, attributes = self._file, dict(self._file.attributes)
+        arrays = {
+            name: file.array(name, (file.count(name),), kind)
+            for name, kind in (
+                ("chr", "S"), ("start", "i8"), ("end", "i8"), ("name", "S"), ("target_ids", "S"),
+                ("target_labels", "S"), ("target_index", "i4"),
+            )
+        }  # fmt: skip
+        with file.reading():
+            places = _places(arrays)
+            scores, identity = (json.loads(attributes[name]) for name in ("scores", "identity"))
+            own = {"format_version", "kind", "scores", "identity"}
+            notes = {name: attributes[name] for name in attributes.keys() - own}
+        sequences = file.array("seqs", (len(places), places[0].length if places else 0, NUM_LETTERS), "?")
+        with file.reading():
+            names = [name.decode("utf-8", _CUT_LETTERS) for name in arrays["name"].tolist()]
+            stretches = list(map(MutatedStretch, places, names, map(_letters, sequences)))
+            return MutagenesisLayout(stretches, scores, _tracks(arrays), identity, notes)
+
+    def __enter__(self) -> MutagenesisFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def values(self, index: int, start: int, end: int) -> np.ndarray:
+        """Scores of the bases `start` up to `end` of a stretch, float32 [scores, end - start, 4, T].
+
+        Raises:
+            DataError: a damaged file.
+        """
+        with self._file.reading():
+            return np.array([scores[index, start:end] for scores in self._scores])
+
+    def blocks(self, num_bases: int) -> Iterator[np.ndarray]:
+        """The scores of all bases in order, float32 [scores, n, 4, T], of at most so many at a time.
+
+        Raises:
+            DataError: a damaged file.
+        """
+        for index in range(len(self.layout.stretches)):
+            for start in range(0, self.layout.length_bp, num_bases):
+                yield self.values(index, start, min(start + num_bases, self.layout.length_bp))
 
 
-def _texts(values: Sequence[str]) -> np.ndarray:
-    return np.array([value.encode() for value in values], "S")
+def _places(arrays: Mapping[str, np.ndarray]) -> list[Interval]:
+    columns = (arrays[name].tolist() for name in ("chr", "start", "end"))
+    places = [Interval(chrom.decode(), start, end) for chrom, start, end in zip(*columns, strict=True)]
+    if len({place.length for place in places}) > 1 or len(arrays["name"]) != len(places):
+        raise ValueError("stretches of several lengths, or without names")
+    return places
+
+
+def _letters(bases: np.ndarray) -> bytes:
+    """Letters of one-hot bases, bool [L, 4]; N where there is none."""
+    return genome_letters(np.where(bases.any(axis=1), bases.argmax(axis=1), N_CODE))
+
+
+def _tracks(arrays: Mapping[str, np.ndarray]) -> dict[int, Track]:
+    columns = (arrays[name].tolist() for name in ("target_index", "target_ids", "target_labels"))
+    return {
+        index: named_track(identifier.decode(), label.decode(), index)
+        for index, identifier, label in zip(*columns, strict=True)
+    }

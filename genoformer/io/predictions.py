@@ -10,18 +10,17 @@
     track                   int32 [T]          index among the outputs of the model's head
     identifier, description bytes [T]
     attributes              format_version, kind, bin_bp, num_outputs (of the head), identity (JSON: what determines the
-                            numbers), and more to read: model, model_sha256, version, command, species, window_bp
+                            numbers), contents (what they are: predictions, or contributions), and more to read: model,
+                            model_sha256, version, command, species, window_bp
 
 The file is laid out before the first prediction, so that a run that was killed can fill in what is missing.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,16 +29,16 @@ from typing import Any
 import h5py
 import numpy as np
 
-from genoformer.errors import OutputError
 from genoformer.genome.interval import Interval
-from genoformer.genome.track import Track
+from genoformer.genome.track import Track, named_track
+from genoformer.io.filled_hdf5 import FilledFile
 from genoformer.io.hdf5_shards import ShardFile
-from genoformer.io.reads import partial_path
 
 FORMAT_VERSION = 1
 KIND = "predictions"
-ITEM_BYTES = 4
+_ARRAY = "predictions"
 _SIZES = "bin_bp", "num_outputs"
+_OWN = {"format_version", "kind", "identity", "contents", *_SIZES}
 _MAX_NAME_BYTES = 255
 
 
@@ -62,6 +61,7 @@ class Layout:
         num_outputs: of that head.
         identity: JSON values of everything that determines the predictions.
         notes: further attributes, texts and numbers.
+        contents: what the values are.
     """
 
     stretches: Sequence[Stretch]
@@ -71,6 +71,7 @@ class Layout:
     num_outputs: int
     identity: Mapping[str, Any]
     notes: Mapping[str, Any]
+    contents: str = KIND
 
     @property
     def first_bins(self) -> np.ndarray:
@@ -98,7 +99,7 @@ class Layout:
         }
 
 
-class PredictionWriter:
+class PredictionWriter(FilledFile):
     """Writes a file under a temporary name; `finish` gives it its own.
 
     Args:
@@ -108,17 +109,9 @@ class PredictionWriter:
     """
 
     def __init__(self, path: str | Path, layout: Layout, *, resume: bool = False) -> None:
-        self.path, self._partial = Path(path), partial_path(path)
-        self._shape = len(layout.tracks), int(layout.first_bins[-1])
-        if not resume:
-            _lay_out(self._partial, layout, self._shape)
-        with self._writing(), h5py.File(self._partial, "r") as file:
-            found = file["predictions"]
-            if found.shape != self._shape:
-                raise OutputError(f"{self._partial}: is of another run; start without --resume")
-            self._offset = found.id.get_offset() or 0
-        with self._writing():
-            self._file = os.open(self._partial, os.O_RDWR)
+        self._num_bins = int(layout.first_bins[-1])
+        shapes = {_ARRAY: (len(layout.tracks), self._num_bins)}
+        super().__init__(path, shapes, functools.partial(_describe, layout), resume=resume)
 
     def write(self, first_bin: int, values: np.ndarray) -> None:
         """Fills in the predictions [T, n] of n bins from `first_bin`."""
@@ -127,70 +120,16 @@ class PredictionWriter:
 
     def write_row(self, row: int, first_bin: int, values: np.ndarray) -> None:
         """Fills in those of one track [n], by its place in the file."""
-        data = values.astype("<f4").tobytes()
-        place = self._offset + ITEM_BYTES * (row * self._shape[1] + first_bin)
-        with self._writing():
-            while data:
-                written = os.pwrite(self._file, data, place)
-                data, place = data[written:], place + written
-
-    def commit(self) -> None:
-        """Makes what was written durable."""
-        with self._writing():
-            os.fsync(self._file)
-
-    def abandon(self) -> None:
-        """Closes the temporary file and leaves it."""
-        os.close(self._file)
-
-    def finish(self) -> None:
-        """Completes the file and gives it its name."""
-        self.commit()
-        self.abandon()
-        self._partial.replace(self.path)
-
-    def discard(self) -> None:
-        """Closes and removes the temporary file."""
-        self.abandon()
-        self._partial.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        with _naming_failures(self._partial):
-            yield
+        self.fill(_ARRAY, row * self._num_bins + first_bin, values)
 
 
-@contextlib.contextmanager
-def _naming_failures(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError, KeyError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"{path}: cannot be written: {reason}") from None
-
-
-def _lay_out(path: Path, layout: Layout, shape: tuple[int, int]) -> None:
-    """A file with everything but the predictions, whose place in it is fixed and empty."""
-    needed = ITEM_BYTES * shape[0] * shape[1]
-    with _naming_failures(path):
-        free = shutil.disk_usage(path.parent).free
-        if free < needed:
-            raise OutputError(
-                f"{path}: needs {needed:,} bytes for {shape[0]:,} tracks of {shape[1]:,} bins, {free:,} are free; "
-                "choose fewer --tracks or regions, or make room"
-            )
-        with h5py.File(path, "w", libver="latest") as file:
-            file.attrs.update({"format_version": FORMAT_VERSION, "kind": KIND} | dict(sorted(layout.notes.items())))
-            file.attrs.update({name: getattr(layout, name) for name in _SIZES})
-            file.attrs["identity"] = json.dumps(dict(layout.identity))
-            for name, values in layout.arrays().items():
-                file.create_dataset(name, data=values)
-            stored = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-            stored.set_obj_track_times(False)  # equal predictions, equal bytes
-            stored.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-            stored.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-            space = h5py.h5s.create_simple(shape)
-            h5py.h5d.create(file.id, b"predictions", h5py.h5t.IEEE_F32LE, space, dcpl=stored)
+def _describe(layout: Layout, file: h5py.File) -> None:
+    """Everything but the predictions."""
+    file.attrs.update({"format_version": FORMAT_VERSION, "kind": KIND} | dict(sorted(layout.notes.items())))
+    file.attrs.update({name: getattr(layout, name) for name in _SIZES})
+    file.attrs["identity"], file.attrs["contents"] = json.dumps(dict(layout.identity)), layout.contents
+    for name, values in layout.arrays().items():
+        file.create_dataset(name, data=values)
 
 
 class PredictionFile:
@@ -209,7 +148,7 @@ class PredictionFile:
         self.layout = self._read_layout()
         self.first_bins = self.layout.first_bins
         self.num_bins = int(self.first_bins[-1])
-        self._predictions = self._file.stored("predictions", (len(self.layout.tracks), self.num_bins), "f4")
+        self._predictions = self._file.stored(_ARRAY, (len(self.layout.tracks), self.num_bins), "f4")
 
     def _read_layout(self) -> Layout:
         file, attributes = self._file, dict(self._file.attributes)
@@ -224,12 +163,11 @@ class PredictionFile:
         with file.reading():
             bin_bp, num_outputs = (int(attributes[name]) for name in _SIZES)
             identity = json.loads(attributes["identity"])
-            notes = {
-                name: attributes[name] for name in attributes.keys() - {"format_version", "kind", "identity", *_SIZES}
-            }
+            notes = {name: attributes[name] for name in attributes.keys() - _OWN}
             return Layout(
-                _stretches(arrays, bin_bp), bin_bp, _lengths(arrays), _tracks(arrays), num_outputs, identity, notes
-            )
+                _stretches(arrays, bin_bp), bin_bp, _lengths(arrays), _tracks(arrays), num_outputs, identity, notes,
+                str(attributes.get("contents", KIND)),
+            )  # fmt: skip
 
     def __enter__(self) -> PredictionFile:
         return self
@@ -273,9 +211,8 @@ def _lengths(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
 
 
 def _tracks(arrays: Mapping[str, np.ndarray]) -> dict[int, Track]:
-    """Tracks of which only the names are known."""
     columns = (arrays[name].tolist() for name in ("track", "identifier", "description"))
     return {
-        index: Track(identifier.decode(), description.decode(), "", "sum", 1.0, None, None, index)
+        index: named_track(identifier.decode(), description.decode(), index)
         for index, identifier, description in zip(*columns, strict=True)
     }

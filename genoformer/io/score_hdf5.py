@@ -32,10 +32,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from genoformer.errors import DataError, OutputError
-from genoformer.genome.track import Track
+from genoformer.errors import DataError
+from genoformer.genome.track import named_track
 from genoformer.genome.variant import Variant
 from genoformer.genome.variant_scores import CENTRE_SUFFIX
+from genoformer.io.hdf5_shards import encoded, writing
 from genoformer.io.reads import partial_path
 from genoformer.io.score_rows import ScoredVariant, ScoreRows, ScoreTable, VariantHead
 
@@ -68,13 +69,10 @@ def write_score_hdf5(path: str | Path, source: ScoreRows) -> None:
     """
     partial = partial_path(path)
     try:
-        with h5py.File(partial, "w", libver="latest") as file:
-            _Writer(file, source).write()
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # h5py's words for a full disk
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise OutputError(f"{partial}: cannot be written: {error}") from None
+        with writing(partial):
+            with h5py.File(partial, "w", libver="latest") as file:
+                _Writer(file, source).write()
+            partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -153,10 +151,10 @@ class _Writer:
 
     def _write_tracks(self) -> None:
         tracks = self.table.tracks
-        self.file["target_ids"] = _texts([track.identifier for track in tracks.values()])
-        self.file["target_labels"] = _texts([track.description for track in tracks.values()])
+        self.file["target_ids"] = encoded([track.identifier for track in tracks.values()])
+        self.file["target_labels"] = encoded([track.description for track in tracks.values()])
         self.file["target_index"] = np.array(list(tracks), np.int32)
-        self.file["contigs"] = _texts(list(self.table.contigs))
+        self.file["contigs"] = encoded(list(self.table.contigs))
         self.file["contig_lengths"] = np.array(list(self.table.contigs.values()), np.int64)
 
     def _lay_out_heads(self) -> int:
@@ -182,7 +180,7 @@ class _Writer:
                 self.file.create_dataset(allele, (num_rows, self.table.num_bins, num_tracks), np.float32)
         if self.table.gene_score:
             genes = self.file.create_group("genes")
-            genes["gene"], genes["name"] = (_texts(texts) for texts in zip(*self.table.genes, strict=True))
+            genes["gene"], genes["name"] = (encoded(texts) for texts in zip(*self.table.genes, strict=True))
             for name in ("si", "gi"):
                 genes.create_dataset(name, (0,), np.int64, maxshape=(None,), chunks=(4096,))
             genes.create_dataset(
@@ -243,10 +241,6 @@ def _head_texts(head: VariantHead) -> tuple[bytes, ...]:
     return tuple(text.encode() for text in (head.name, variant.chrom, variant.ref, variant.alt, head.note))
 
 
-def _texts(values: list[str] | tuple[str, ...]) -> np.ndarray:
-    return np.array([value.encode() for value in values], "S") if values else np.array([], "S1")
-
-
 class ScoreFile:
     """A file of scores, read row by row; its rows are `ScoreRows`.
 
@@ -290,7 +284,7 @@ class ScoreFile:
     def _read_table(self, attributes: dict[str, Any]) -> ScoreTable:
         file = self._file
         tracks = {
-            int(index): Track(identifier.decode(), label.decode(), "", "sum", 1.0, None, None, int(index))
+            int(index): named_track(identifier.decode(), label.decode(), int(index))
             for index, identifier, label in zip(
                 file["target_index"][:], file["target_ids"][:], file["target_labels"][:], strict=True
             )

@@ -18,7 +18,7 @@ import numpy as np
 from genoformer.config import ExpressionConfig
 from genoformer.errors import DataError
 from genoformer.genome.interval import Interval
-from genoformer.genome.track import Track
+from genoformer.genome.track import named_track
 from genoformer.genome.track_choice import safe_stem
 from genoformer.io.genome_fasta import Genome
 from genoformer.io.predictions import Layout, PredictionFile, Stretch
@@ -29,13 +29,11 @@ from genoformer.workflows.contributions import Contributions, ContributionSettin
 from genoformer.workflows.device import find_device
 from genoformer.workflows.prediction_plan import place_of, read_regions, shard_of, window_of
 from genoformer.workflows.prediction_run import run_predictions
-from genoformer.workflows.prediction_store import PredictionStore
+from genoformer.workflows.prediction_store import CONTRIBUTIONS, PredictionStore
 from genoformer.workflows.report_logos import MAX_LOGO_BP, check_can_draw_logos, logo_png
 from genoformer.workflows.track_model import TrackModel
 
 OnProgress = Callable[[int, int], None]
-
-TRACK_NAME = "contributions"
 
 
 @dataclass(frozen=True)
@@ -113,9 +111,9 @@ def _layout(
     options: AttributeOptions, targets: Sequence[_Target], genome: Genome, identity: dict[str, Any], model: TrackModel
 ) -> Layout:
     stretches = [Stretch(target.region.interval, target.region.name, target.span) for target in targets]
-    track = Track(TRACK_NAME, "", "", "sum", 1.0, None, None, 0)
     notes = model.notes | {"command": _command(options, model)}
-    return Layout(stretches, 1, genome.lengths, {0: track}, 1, identity, notes)
+    track = named_track(CONTRIBUTIONS, "", 0)
+    return Layout(stretches, 1, genome.lengths, {0: track}, 1, identity, notes, CONTRIBUTIONS)
 
 
 def _command(options: AttributeOptions, model: TrackModel) -> str:

@@ -17,7 +17,7 @@ from genoformer.io.calibration_file import read_calibration
 from genoformer.io.examples import ExampleShard
 from genoformer.io.expression_examples import ExpressionShard
 from genoformer.io.hdf5_shards import shard_kind
-from genoformer.io.mutagenesis import read_through
+from genoformer.io.mutagenesis import MutagenesisFile
 from genoformer.io.predictions import PredictionFile
 from genoformer.io.reads import partial_path, read_json, read_sequences
 from genoformer.io.score_hdf5 import ScoreFile
@@ -25,7 +25,7 @@ from genoformer.io.vcf import read_vcf
 from genoformer.workflows.output import summary_path
 
 _SUMMARY, _JOURNAL, _PARTIAL = ".summary.json", ".journal.json", ".partial"
-_EXAMPLES_AT_ONCE = 64
+_ITEMS_AT_ONCE = 64
 _BASES_AT_ONCE = 1 << 20
 _END_BYTES = 64
 _PARQUET = b"PAR1"
@@ -103,8 +103,8 @@ def _check_unknown_hdf5(path: Path) -> str:
 
 def _check_consensus_examples(path: Path) -> str:
     with ExampleShard(path) as shard:
-        for start in range(0, len(shard), _EXAMPLES_AT_ONCE):
-            shard.read(slice(start, start + _EXAMPLES_AT_ONCE))
+        for start in range(0, len(shard), _ITEMS_AT_ONCE):
+            shard.read(slice(start, start + _ITEMS_AT_ONCE))
         return f"{len(shard):,} windows of the split {shard.split}"
 
 
@@ -130,8 +130,10 @@ def _check_scores(path: Path) -> str:
 
 
 def _check_mutagenesis(path: Path) -> str:
-    num_stretches, length = read_through(path)
-    return f"saturation mutagenesis of {num_stretches:,} stretches of {length:,} bases"
+    with MutagenesisFile(path) as file:
+        for _ in file.blocks(_ITEMS_AT_ONCE):
+            pass
+        return f"{file.layout.num_bases:,} bases, changed to every other, in {len(file.layout.stretches):,} stretches"
 
 
 def _check_parquet(path: Path) -> str:

@@ -1,71 +1,55 @@
 """`genoformer variants ism`: saturation mutagenesis, every base of a region or around variants changed to every other.
 
 All changes of a stretch are compared with the genome in one window, whose prediction they share: a region lies in the
-middle of its window, a variant where `score` puts it.
+middle of its window, a variant where `score` puts it. Scores go base by base to a file whose layout is fixed from the
+start.
 """
 
 from __future__ import annotations
 
-import functools
-import json
+import contextlib
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from genoformer.errors import DataError
-from genoformer.genome.alphabet import GENOME_LETTERS, one_hot
-from genoformer.genome.interval import Interval, parse_interval
+from genoformer.genome.alphabet import GENOME_LETTERS
+from genoformer.genome.interval import parse_interval
 from genoformer.genome.track_choice import safe_stem
 from genoformer.genome.variant import Variant
 from genoformer.genome.variant_scores import centre_bins, score_alleles
 from genoformer.io.genome_fasta import Genome
-from genoformer.io.mutagenesis import NUM_LETTERS, MutagenesisWriter, MutatedStretch
-from genoformer.io.reads import write_bytes
-from genoformer.io.vcf import read_vcf, seekable_vcf
+from genoformer.io.mutagenesis import NUM_LETTERS, MutagenesisFile, MutagenesisLayout, MutagenesisWriter
+from genoformer.io.reads import partial_path, write_bytes
+from genoformer.io.vcf import STDIN, seekable_vcf
 from genoformer.workflows.allele_predictor import Comparison
 from genoformer.workflows.device import find_device
+from genoformer.workflows.filled_output import FilledOutput, finished_summary
 from genoformer.workflows.ism_options import IsmOptions
-from genoformer.workflows.output import file_identity
+from genoformer.workflows.mutated_sites import Site, sites_of
+from genoformer.workflows.output import FORMAT_VERSION, file_identity
 from genoformer.workflows.report_logos import MAX_LOGO_BP, check_can_draw_logos, mutagenesis_png
 from genoformer.workflows.track_model import TrackModel, open_track_model
 from genoformer.workflows.variant_scorer import Scoring, VariantScorer, make_scorer, make_scoring
-from genoformer.workflows.variant_source import VariantSource
 
 OnProgress = Callable[[int, int], None]
 
-_LETTERS = f"{GENOME_LETTERS.decode()}N"  # by their codes
-
-
-@dataclass(frozen=True)
-class _Site:
-    """A stretch to change and the window that its changes share."""
-
-    stretch: MutatedStretch
-    window: Interval
-
-
-class _Change(NamedTuple):
-    """A base of a stretch that gets another letter, by its place there and the letter's code."""
-
-    place: int
-    letter: int
-    variant: Variant
+Store = FilledOutput[MutagenesisWriter]
 
 
 def ism(options: IsmOptions, on_progress: OnProgress | None = None) -> dict[str, Any]:
-    """Scores all changes; returns the summary.
+    """Scores all changes, or those of one shard; returns the summary.
 
     Sets torch's number of threads for this process.
 
     Args:
-        on_progress: told how many changes are scored, and of how many.
+        on_progress: told how many bases are done, and of how many.
     Raises:
-        UsageError, DataError, OutputError: as `score`.
+        UsageError: options that cannot work.
+        DataError: files that are damaged or do not belong together.
+        OutputError: an output cannot be written, or is of another run.
     """
     began = time.perf_counter()
     options.check()
@@ -74,114 +58,130 @@ def ism(options: IsmOptions, on_progress: OnProgress | None = None) -> dict[str,
     settings, device = options.settings, str(find_device(options.device))
     model = open_track_model(options.model, settings.species, settings.tracks, (device,), options.threads)
     scoring = make_scoring(model.config, model.outputs, settings)
-    with Genome(options.genome) as genome:
-        sites = _region_site(options, genome, scoring) if options.region else _variant_sites(options, genome, scoring)
-        options.check_length(sites[0].stretch.place.length, model.config)
-        scorer = make_scorer(model.load(), genome.codes, scoring)
-        attributes = _attributes(options, model, scoring)
+    with Genome(options.genome) as genome, _vcf(options) as vcf:
+        identity = run_identity(options, model, vcf, scoring)
+        if options.resume and (done := finished_summary(options.output, identity)) is not None:
+            return done
+        sites = sites_of(options, vcf, genome, model.config)
+        notes = model.notes | {"command": command_line(options, scoring)}
         stretches = [site.stretch for site in sites]
-        writer = MutagenesisWriter(options.output, stretches, scoring.own_scores, model.outputs.chosen, attributes)
+        layout = MutagenesisLayout(stretches, scoring.own_scores, model.outputs.chosen, identity, notes)
+        scorer = make_scorer(model.load(), genome.codes, scoring)
+        store = _store(options, layout)
         try:
-            num_changes = _fill(writer, sites, genome, scorer, options, on_progress)
+            num_changes = _fill(store, sites, genome, scorer, on_progress)
+            _draw_logos(store, options.num_logos)
         except BaseException:
-            writer.discard()
+            store.stop()
             raise
-        writer.finish()
     seconds = round(time.perf_counter() - began, 3)
-    return {"stretches": len(sites), "changes": num_changes, "run": {"model": model.path.name, "seconds": seconds}}
+    run = {"model": model.path.name, "device": device, "changes": num_changes, "seconds": seconds}
+    summary = summary_of(layout) | {"run": run}
+    store.finish(summary)
+    return summary
 
 
-def _region_site(options: IsmOptions, genome: Genome, scoring: Scoring) -> list[_Site]:
-    region = parse_interval(options.region or "")
-    genome.check_holds(region, "region")
-    window = region.resized(scoring.config.window_bp)
-    return [_Site(MutatedStretch(region, str(region)), window)]
+def _store(options: IsmOptions, layout: MutagenesisLayout) -> Store:
+    def new_writer(again: bool) -> MutagenesisWriter:
+        return MutagenesisWriter(options.output, layout, resume=again)
+
+    return FilledOutput(options.output, layout.identity, new_writer, items="bases", resume=options.resume)
 
 
-def _variant_sites(options: IsmOptions, genome: Genome, scoring: Scoring) -> list[_Site]:
-    """A site for each place at which there are variants, in the order of the file."""
-    config = scoring.config
-    with seekable_vcf(options.vcf or "") as vcf:
-        records = functools.partial(read_vcf, vcf)
-        source = VariantSource(
-            vcf, records, genome, ref_mismatch=options.settings.ref_mismatch, max_allele_bp=config.window_bp // 2
-        )
-        numbers = range(1, source.count_records() + 1)
-        source.check(numbers)
-        sites: dict[tuple[str, int], _Site] = {}
-        for placed in source.variants(numbers, Counter()):
-            first = placed.site.start
-            place = Interval(placed.site.chrom, first - options.around_bp, first + options.around_bp + 1)
-            name = placed.variant.name or f"{placed.variant.chrom}:{first + 1}"
-            window = options.settings.window(placed.site, config)
-            sites.setdefault((place.chrom, first), _Site(MutatedStretch(place, name), window))
-    if not sites:
-        raise DataError(f"{options.vcf}: has no variant with a sequence; expected at least one")
-    return list(sites.values())
+def _vcf(options: IsmOptions) -> contextlib.AbstractContextManager[Path | None]:
+    return contextlib.nullcontext() if options.vcf is None else seekable_vcf(options.vcf)
 
 
-def _attributes(options: IsmOptions, model: TrackModel, scoring: Scoring) -> dict[str, Any]:
-    settings = asdict(options.settings)
-    own = {name: settings[name] for name in ("rc", "shifts", "centre", "grid_bp", "centre_bins", "reuse", "precision")}
-    return model.notes | {
+def run_identity(options: IsmOptions, model: TrackModel, vcf: Path | None, scoring: Scoring) -> dict[str, Any]:
+    """Everything that determines the scores of a run, JSON values."""
+    return model.identity | {
         "genome": file_identity(options.genome),
-        "scores": json.dumps(scoring.own_scores),
-        "settings": json.dumps(own),
+        "region": None if options.region is None else str(parse_interval(options.region)),
+        "vcf": None if vcf is None else file_identity(vcf),
+        "around": None if vcf is None else options.around_bp,
+        **scoring.identity(model.device_kind),
+        "shard": list(options.shard),
     }
 
 
+def command_line(options: IsmOptions, scoring: Scoring) -> str:
+    """The command line, without folders and without flags that cannot change a score."""
+    words = ["genoformer variants ism", options.genome.name]
+    if options.vcf is None:
+        words.append(str(parse_interval(options.region or "")))
+    else:
+        vcf = STDIN if options.vcf == STDIN else Path(options.vcf).name
+        words.append(f"--vcf {vcf} --around {options.around_bp}")
+    return " ".join([*words, "-m", Path(options.model).name, *scoring.flags()])
+
+
+def summary_of(layout: MutagenesisLayout) -> dict[str, Any]:
+    """The part of a summary that does not depend on the machine."""
+    counts = {"stretches": len(layout.stretches), "bases": layout.num_bases, "tracks": len(layout.tracks)}
+    return {"format_version": FORMAT_VERSION, "identity": dict(layout.identity), "counts": counts}
+
+
 def _fill(
-    writer: MutagenesisWriter,
-    sites: Sequence[_Site],
-    genome: Genome,
-    scorer: VariantScorer,
-    options: IsmOptions,
-    on_progress: OnProgress | None,
+    store: Store, sites: Sequence[Site], genome: Genome, scorer: VariantScorer, on_progress: OnProgress | None
 ) -> int:
-    """Scores every change, and draws the first sites; returns the number of changes."""
-    num_done, total = 0, (NUM_LETTERS - 1) * sum(site.stretch.place.length for site in sites)
-    for index, site in enumerate(sites):
-        place = site.stretch.place
-        effects = np.zeros((place.length, NUM_LETTERS))
-        writer.write_sequence(index, one_hot(genome.codes(place)))
-        for change, values in _scored(site, genome, scorer):
-            writer.write(index, change.place, change.letter, values)
-            effects[change.place, change.letter] = values[0].sum()
-            num_done += 1
+    """Scores the bases that are missing; returns the number of changes."""
+    num_changes, num_bases = 0, sum(site.stretch.place.length for site in sites)
+    end = 0
+    for site in sites:
+        length = site.stretch.place.length
+        end += length
+        missing = range(length - max(0, end - store.num_done), length)
+        for changes, values in scored_bases(site, missing, genome.length(site.stretch.place.chrom), scorer):
+            store.writer.write(store.num_done, values[:, None])
+            store.advance(1)
+            num_changes += len(changes)
             if on_progress is not None:
-                on_progress(num_done, total)
-        if index < options.num_logos:
-            _draw(options.output, index, site.stretch, genome, effects, scorer.scoring.own_scores[0])
-    return num_done
+                on_progress(store.num_done, num_bases)
+    return num_changes
 
 
-def _scored(site: _Site, genome: Genome, scorer: VariantScorer) -> Iterator[tuple[_Change, np.ndarray]]:
-    """The changes of a site and their scores, float32 [scores, T]."""
-    predictor, scoring, changes = scorer.predictor, scorer.scoring, list(_changes(site.stretch.place, genome))
+def scored_bases(
+    site: Site, places: range, contig_bp: int, scorer: VariantScorer
+) -> Iterator[tuple[dict[int, Variant], np.ndarray]]:
+    """Of some bases of a site the changes, by the code of their letter, and their scores, float32 [scores, 4, T].
+
+    Args:
+        places: of the bases in the stretch.
+        contig_bp: the length of the contig, past whose ends nothing is changed.
+    """
+    predictor, scoring = scorer.predictor, scorer.scoring
+    changes = [_changes(site, place, contig_bp) for place in places]
     covered = predictor.covered(site.window)
-    predicted = predictor.predict(Comparison(site.window, None, change.variant) for change in changes)
-    for change, (ref, alt) in zip(changes, predicted, strict=True):
-        bin_of_change = (change.variant.start - covered.start) // predictor.config.bin_bp
-        centre = centre_bins(len(ref), bin_of_change, scoring.settings.centre_bins)
-        yield change, score_alleles(ref, alt, scoring.own_scores, centre)
+    predicted = predictor.predict(Comparison(site.window, None, variant) for own in changes for variant in own.values())
+    for own in changes:
+        values = np.zeros((len(scoring.own_scores), NUM_LETTERS, len(scoring.outputs.chosen)), np.float32)
+        for (letter, variant), (ref, alt) in zip(own.items(), predicted, strict=False):  # the next base's come after
+            bin_of_change = (variant.start - covered.start) // scoring.config.bin_bp
+            centre = centre_bins(len(ref), bin_of_change, scoring.settings.centre_bins)
+            values[:, letter] = score_alleles(ref, alt, scoring.own_scores, centre)
+        yield own, values
 
 
-def _changes(stretch: Interval, genome: Genome) -> Iterator[_Change]:
-    """Every base within the contig as every letter that it is not; N as all four."""
-    length = genome.length(stretch.chrom)
-    for place, code in enumerate(genome.codes(stretch).tolist()):
-        start = stretch.start + place
-        if 0 <= start < length:
-            ref = _LETTERS[code]
-            for letter, alt in enumerate(_LETTERS[:NUM_LETTERS]):
-                if alt != ref:
-                    yield _Change(place, letter, Variant(stretch.chrom, start, ref, alt))
+def _changes(site: Site, place: int, contig_bp: int) -> dict[int, Variant]:
+    """A base as every letter that it is not, N as all four, by the letter's code; nothing past the contig's ends."""
+    chrom, start = site.stretch.place.chrom, site.stretch.place.start + place
+    if not 0 <= start < contig_bp:
+        return {}
+    ref, letters = chr(site.stretch.letters[place]), GENOME_LETTERS.decode()
+    return {code: Variant(chrom, start, ref, alt) for code, alt in enumerate(letters) if alt != ref}
 
 
-def _draw(output: Path, index: int, stretch: MutatedStretch, genome: Genome, effects: np.ndarray, score: str) -> None:
-    """A logo and a map of effects [L, 4], or of the middle of a stretch that is long."""
-    place = stretch.place
-    shown = place if place.length <= MAX_LOGO_BP else place.resized(MAX_LOGO_BP)
-    rows = effects[shown.start - place.start : shown.end - place.start]
-    drawn = mutagenesis_png(shown, genome.letters(shown), rows, stretch.name, score)
-    write_bytes(output.with_name(f"{safe_stem([output.stem, f'logo_{index + 1:04d}', stretch.name])}.png"), drawn)
+def _draw_logos(store: Store, num_logos: int) -> None:
+    """A logo and a map of effects of each of the first stretches, or of the middle of one that is long."""
+    if not num_logos:
+        return
+    store.commit()
+    with MutagenesisFile(partial_path(store.path)) as file:
+        for index, stretch in enumerate(file.layout.stretches[:num_logos]):
+            place = stretch.place
+            shown = place if place.length <= MAX_LOGO_BP else place.resized(MAX_LOGO_BP)
+            part = slice(shown.start - place.start, shown.end - place.start)
+            effects = file.values(index, part.start, part.stop)[0].sum(axis=-1, dtype=np.float64)  # [L, 4]
+            drawn = mutagenesis_png(shown, stretch.letters[part], effects, stretch.name, file.layout.scores[0])
+            name = f"{safe_stem([store.path.stem, f'logo_{index + 1:04d}', stretch.name])}.png"
+            write_bytes(store.path.with_name(name), drawn)

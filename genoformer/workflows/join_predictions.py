@@ -53,7 +53,7 @@ def join_predictions(
         else:
             _copy(files, layout, output, on_progress)
     summary = summary_of(layout, names)
-    write_json(summary_path(store_path(output)), summary)
+    write_json(summary_path(store_path(output, layout.contents)), summary)
     return summary
 
 

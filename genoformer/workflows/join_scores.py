@@ -16,7 +16,7 @@ from genoformer.io.score_rows import ScoredVariant, ScoreTable, VariantHead
 from genoformer.io.vcf import VcfPart
 from genoformer.workflows.output import file_identity, summary_path
 from genoformer.workflows.score_output import HDF5, VCF, check_outputs, score_format, summary_of, write_outputs
-from genoformer.workflows.shard_files import shards_in_order
+from genoformer.workflows.shard_files import finished_shards
 
 
 def join_scores(shards: Sequence[str], outputs: Sequence[str], vcf: str | None = None) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def join_scores(shards: Sequence[str], outputs: Sequence[str], vcf: str | None =
         raise UsageError("an output is one of the shards, or their VCF file; choose another name")
     if vcf is None and (wanted := next((path for path in outputs if score_format(path) == VCF), None)):
         raise UsageError(f"output '{wanted}': its records come from the VCF file that was scored; name it by --vcf")
-    rows = _JoinedRows(_in_order(shards))
+    rows = _JoinedRows(finished_shards(shards, lambda shard: partial_path(f"{shard}.spool"), _identity))
     write_outputs(outputs, rows, None if vcf is None else _scored_vcf(vcf, rows.identity))
     num_variants = sum(1 for _ in rows.heads())
     summary = summary_of(outputs, rows.identity, num_variants) | _summed_counts(shards)
@@ -70,18 +70,9 @@ def _summed_counts(shards: Sequence[str]) -> dict[str, Any]:
     return {"records": sum(summary["records"] for summary in summaries), "counts": dict(sorted(counts.items()))}
 
 
-def _in_order(shards: Sequence[str]) -> list[str]:
-    """Shards from first to last, once all are known to be there and of one run."""
-    identities: dict[str, dict[str, Any]] = {}
-    for shard in shards:
-        spool = partial_path(f"{shard}.spool")
-        if spool.exists():
-            raise OutputError(f"{spool}: a later run of this shard is not finished; finish it with --resume")
-        if shard in identities:
-            raise OutputError(f"{shard}: is there twice; name each shard once")
-        with ScoreFile(shard) as file:
-            identities[shard] = file.identity
-    return shards_in_order(identities)
+def _identity(shard: str) -> dict[str, Any]:
+    with ScoreFile(shard) as file:
+        return file.identity
 
 
 class _JoinedRows:

@@ -9,7 +9,8 @@ from typing import Any
 from genoformer.io.predictions import Layout
 from genoformer.io.reads import partial_path
 from genoformer.workflows.device import num_threads
-from genoformer.workflows.prediction_store import PredictionStore, finished_summary, is_hdf5, store_path, summary_of
+from genoformer.workflows.filled_output import finished_summary
+from genoformer.workflows.prediction_store import PredictionStore, is_hdf5, store_path, summary_of
 from genoformer.workflows.prediction_tracks import check_folder, track_files, write_tracks
 from genoformer.workflows.region_options import RegionOptions
 
@@ -33,9 +34,10 @@ def run_predictions(
     files = [] if is_hdf5(output) else track_files(layout)
     if files:
         check_folder(output, files)
-    if options.resume and (done := finished_summary(store_path(output), layout, files)) is not None:
+    path = store_path(output, layout.contents)
+    if options.resume and (done := finished_summary(path, layout.identity, files)) is not None:
         return done
-    store = PredictionStore(store_path(output), layout, resume=options.resume)
+    store = PredictionStore(path, layout, resume=options.resume)
     try:
         run = fill(store)
         if files:

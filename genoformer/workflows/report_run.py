@@ -10,7 +10,7 @@ from typing import Any
 from genoformer.errors import OutputError
 from genoformer.io.reads import read_json, write_json, write_text
 from genoformer.workflows.output import summary_path
-from genoformer.workflows.prediction_store import store_path
+from genoformer.workflows.prediction_store import summary_in
 from genoformer.workflows.report import as_text, page, table
 
 _WORK = {"read": "reading", "pileup": "drafts and pileups", "model": "model", "write": "stitching and writing"}
@@ -54,7 +54,7 @@ def _summary(output: str) -> tuple[str, dict[str, Any]]:
     """The name of an output and its summary."""
     suffix = str(summary_path(""))
     name = Path(output.removesuffix(suffix))
-    path = summary_path(store_path(name) if name.is_dir() else name)
+    path = summary_in(name) if name.is_dir() else summary_path(name)
     summary = read_json(path)
     if not isinstance(summary.get("counts"), dict) or not isinstance(summary.get("identity"), dict):
         raise OutputError(f"{path}: is no summary of a run; name what the run wrote")
@@ -78,8 +78,11 @@ def _parts(summary: Mapping[str, Any]) -> list[str]:
         parts += _read_parts(counts)
     else:
         parts.append(table("Counts", ("", ""), [(name, _shown(value)) for name, value in counts.items()]))
-    if "seconds" in run:
+    seconds = run.get("seconds")
+    if isinstance(seconds, Mapping):
         parts += _time_parts(run)
+    elif seconds is not None:
+        parts.append(f"<p>Time: {seconds:,.1f} s.</p>")
     parts.append(
         table("What determines the result", ("", ""), [(key, _shown(value)) for key, value in identity.items()])
     )

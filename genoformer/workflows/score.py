@@ -19,7 +19,7 @@ from genoformer.io.vcf import STDIN, STDIN_NAME, VcfPart, read_vcf, seekable_vcf
 from genoformer.workflows.device import find_device
 from genoformer.workflows.gene_scores import GeneScorer
 from genoformer.workflows.output import file_identity
-from genoformer.workflows.score_options import ScoreOptions, ScoreSettings
+from genoformer.workflows.score_options import ScoreOptions
 from genoformer.workflows.score_output import ScoreOutput, finished_summary
 from genoformer.workflows.track_model import TrackModel, open_track_model
 from genoformer.workflows.variant_scorer import Scoring, make_scorer, make_scoring, score_table
@@ -121,22 +121,10 @@ def _gene_scorer(options: ScoreOptions, config: ExpressionConfig, genome: Genome
 
 def run_identity(options: ScoreOptions, model: TrackModel, vcf: Path, scoring: Scoring) -> dict[str, Any]:
     """Everything that determines the rows of a run, but for the part of the file; JSON values."""
-    settings = options.settings
     return model.identity | {
         "vcf": file_identity(vcf),
         "genome": file_identity(options.genome),
-        "scores": list(scoring.own_scores),
-        "rc": settings.rc,
-        "shifts": list(settings.shifts),
-        "centre": None if settings.grid_bp else settings.centre,
-        "grid_bp": settings.grid_bp,
-        "centre_bins": settings.centre_bins,
-        "keep_predictions": settings.keep_predictions,
-        "stitch": settings.stitch,
-        "ref_mismatch": settings.ref_mismatch,
-        "reuse": settings.reuse,
-        "precision": settings.precision,
-        "batch_size": settings.rows_at_once(model.device_kind),
+        **scoring.identity(model.device_kind),
         "background": file_identity(options.background) if options.background else None,
         "genes": file_identity(options.genes) if options.genes else None,
         "gene_bins": options.gene_bins if options.genes else None,
@@ -146,20 +134,9 @@ def run_identity(options: ScoreOptions, model: TrackModel, vcf: Path, scoring: S
 
 def command_line(options: ScoreOptions, scoring: Scoring) -> str:
     """The command line, without folders and without flags that cannot change a record."""
-    settings, defaults = options.settings, ScoreSettings()
     vcf = "-" if options.vcf == STDIN else Path(options.vcf).name
     words = ["genoformer variants score", vcf, options.genome.name, "-m", Path(options.model).name]
-    words += ["--scores", ",".join(scoring.own_scores), "--species", scoring.outputs.species]
-    words += [f"--tracks '{pattern}'" for pattern in settings.tracks]
-    if settings.shifts != (0,):
-        words.append(f"--shifts {','.join(map(str, settings.shifts))}")
-    for flag, name in (("--window-grid", "grid_bp"), ("--centre", "centre"), ("--centre-bins", "centre_bins"),
-                       ("--ref-mismatch", "ref_mismatch"), ("--precision", "precision")):  # fmt: skip
-        if getattr(settings, name) != getattr(defaults, name):
-            words.append(f"{flag} {getattr(settings, name)}")
-    for flag, is_set in (("--rc", settings.rc), ("--no-stitch", not settings.stitch),
-                         ("--no-reuse", not settings.reuse), ("--predictions", settings.keep_predictions)):  # fmt: skip
-        words += [flag] if is_set else []
+    words += scoring.flags()
     if options.genes:
         words.append(f"--genes {options.genes.name} --gene-bins {options.gene_bins}")
     if options.background:

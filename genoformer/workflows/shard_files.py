@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -67,6 +67,29 @@ def shard_writers(
         for writer in writers.values():
             writer.discard()
         raise
+
+
+def finished_shards(
+    shards: Sequence[str], unfinished: Callable[[str], Path], identity: Callable[[str], Mapping[str, Any]]
+) -> list[str]:
+    """Names of shards from first to last, once all are known to be whole, there once and of one run.
+
+    Args:
+        unfinished: the file that there is of a shard while a run makes it.
+        identity: what determines the content of a shard, as `shards_in_order` takes it.
+    Raises:
+        OutputError: they are not.
+    """
+    identities: dict[str, Mapping[str, Any]] = {}
+    for shard in shards:
+        if unfinished(shard).exists():
+            raise OutputError(
+                f"{unfinished(shard)}: a later run of this shard is not finished; finish it with --resume"
+            )
+        if shard in identities:
+            raise OutputError(f"{shard}: is there twice; name each shard once")
+        identities[shard] = identity(shard)
+    return shards_in_order(identities)
 
 
 def shards_in_order(identities: Mapping[str, Mapping[str, Any]]) -> list[str]:

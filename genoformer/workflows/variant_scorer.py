@@ -69,6 +69,42 @@ class Scoring:
             settings.reuse, settings.rows_at_once(device_kind), settings.precision,
         )  # fmt: skip
 
+    def identity(self, device_kind: str) -> dict[str, Any]:
+        """What determines the scores besides the model, its outputs and the files, JSON values."""
+        settings = self.settings
+        return {
+            "scores": list(self.own_scores),
+            "rc": settings.rc,
+            "shifts": list(settings.shifts),
+            "centre": None if settings.grid_bp else settings.centre,
+            "grid_bp": settings.grid_bp,
+            "centre_bins": settings.centre_bins,
+            "keep_predictions": settings.keep_predictions,
+            "stitch": settings.stitch,
+            "ref_mismatch": settings.ref_mismatch,
+            "reuse": settings.reuse,
+            "precision": settings.precision,
+            "batch_size": settings.rows_at_once(device_kind),
+        }
+
+    def flags(self) -> list[str]:
+        """Words of a command line that ask for these scores, without those that cannot change one."""
+        settings, defaults = self.settings, ScoreSettings()
+        words = ["--scores", ",".join(self.own_scores), "--species", self.outputs.species]
+        words += [f"--tracks '{pattern}'" for pattern in settings.tracks]
+        if settings.shifts != (0,):
+            words.append(f"--shifts {','.join(map(str, settings.shifts))}")
+        for flag, name in (("--window-grid", "grid_bp"), ("--centre", "centre"), ("--centre-bins", "centre_bins"),
+                           ("--ref-mismatch", "ref_mismatch"), ("--precision", "precision")):  # fmt: skip
+            if getattr(settings, name) != getattr(defaults, name):
+                words.append(f"{flag} {getattr(settings, name)}")
+        for flag, is_set in (
+            ("--rc", settings.rc), ("--no-stitch", not settings.stitch), ("--no-reuse", not settings.reuse),
+            ("--predictions", settings.keep_predictions),
+        ):  # fmt: skip
+            words += [flag] if is_set else []
+        return words
+
 
 @dataclass(frozen=True)
 class VariantScorer:

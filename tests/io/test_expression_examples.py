@@ -113,7 +113,7 @@ def change(path, **attributes):
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"kind": "variants"}, "is a shard of variants examples; expected one of 'genoformer expression examples'"),
+        ({"kind": "variants"}, "is a shard of variants; expected one of 'genoformer expression examples'"),
         ({"format_version": 2}, "has format version 2; this genoformer reads version 1; make the examples again"),
         ({"bin_bp": 0}, "is not a whole shard of examples"),
         ({"num_bins": 6}, "is not a whole shard of examples"),

@@ -18,7 +18,9 @@ from genoformer.models.checkpoint import load_model
 from genoformer.workflows import attribute as attribute_module
 from genoformer.workflows.attribute import attribute
 from genoformer.workflows.attribute_options import AttributeOptions
+from genoformer.workflows.check import check_file, files_to_check
 from genoformer.workflows.contributions import Contributions, ContributionSettings
+from genoformer.workflows.join_predictions import join_predictions
 from tests.predict_inputs import BIN_BP, NUM_BINS, WINDOW_BP, sequence_of, write_inputs
 
 # Both ends of contigs, all N, and two that overlap; the name of one is not fit for a file.
@@ -110,7 +112,7 @@ def test_a_folder_gets_a_bigwig_and_logos(options, whole, tmp_path):
     summary = attribute(changed)
     assert summary["files"] == ["0_contributions.bw"]
     assert sorted(path.name for path in changed.output.iterdir()) == [
-        "0_contributions.bw", "logo_0001_mid_dle.png", "logo_0002_end.png", "predictions.summary.json", "tracks.tsv",
+        "0_contributions.bw", "contributions.summary.json", "logo_0001_mid_dle.png", "logo_0002_end.png", "tracks.tsv",
     ]  # fmt: skip
     with pyBigWig.open(str(changed.output / "0_contributions.bw")) as file:
         one, other = whole[0], whole[3]
@@ -133,6 +135,25 @@ def test_shards_are_parts_of_the_whole_and_runs_go_on(options, whole, tmp_path, 
     assert len(parts) == len(whole)
     for part, values in zip(parts, whole, strict=True):
         np.testing.assert_array_equal(part, values)
+
+
+def test_shards_joined_into_a_folder_are_called_what_they_are(options, tmp_path):
+    shards = [tmp_path / "1.h5", tmp_path / "2.h5"]
+    for index, shard in enumerate(shards, 1):
+        attribute(replace(options, output=shard, shard=(index, 2)))
+    join_predictions(shards, tmp_path / "out")
+    names = ["0_contributions.bw", "contributions.summary.json", "tracks.tsv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+
+
+def test_a_whole_folder_is_left_alone_and_checked(options, tmp_path):
+    run = replace(options, output=tmp_path / "out", wanted_logos=0)
+    summary = attribute(run)
+    assert attribute(replace(run, resume=True)) == summary
+    for path in files_to_check(tmp_path / "out"):
+        check_file(path)
+    with pytest.raises(OutputError, match=r"out/contributions: is whole, but of another run \(bins: None there, 1"):
+        attribute(replace(run, resume=True, num_bins=1))
 
 
 def stopping_at(number):

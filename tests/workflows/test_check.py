@@ -12,7 +12,7 @@ from genoformer.io.score_hdf5 import write_score_hdf5
 from genoformer.workflows.check import check_file, files_to_check
 from genoformer.workflows.output import journal_path, summary_path
 from tests.correct_inputs import run_correct, save_tiny_model, simulate_molecules, write_inputs
-from tests.io.test_mutagenesis import STRETCHES, TRACKS
+from tests.io.test_mutagenesis import LAYOUT
 from tests.score_rows import VARIANTS, Rows
 from tests.training.consensus_shards import TINY, write_shards
 
@@ -149,9 +149,12 @@ def test_other_files_that_are_whole(tmp_path):
 
 def test_saturation_mutagenesis(tmp_path):
     path = tmp_path / "ism.h5"
-    written = MutagenesisWriter(path, STRETCHES, ["sad_sum", "max"], TRACKS, {"scores": '["sad_sum", "max"]'})
+    written = MutagenesisWriter(path, LAYOUT)
+    assert "ism.h5.partial: is of a run that is not finished; repeat its command with --resume" in error_of(
+        partial_path(path)
+    )
     written.finish()
-    assert check_file(path) == "saturation mutagenesis of 2 stretches of 3 bases"
+    assert check_file(path) == "6 bases, changed to every other, in 2 stretches"
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(DataError):
         check_file(path)

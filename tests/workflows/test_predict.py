@@ -283,7 +283,7 @@ def test_other_tracks_in_the_folder_are_not_mixed_with(options, tmp_path):
 def test_a_disk_that_is_too_small(options, monkeypatch, tmp_path):
     usage = type("Usage", (), {"free": 3})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    text = r"out.h5.partial: needs 1,044 bytes for 3 tracks of 87 bins, 3 are free; choose fewer --tracks"
+    text = r"out.h5.partial: needs 1,044 bytes, 3 are free; make room, or choose fewer --tracks"
     with pytest.raises(OutputError, match=text):
         predict(replace(options, output=tmp_path / "out.h5"))
 
@@ -356,10 +356,10 @@ def test_a_killed_process_is_resumed(options, whole_file, tmp_path):
     output = tmp_path / "killed.h5"
     script = (
         "import sys, time\nfrom dataclasses import replace\nfrom pathlib import Path\n"
-        "from genoformer.workflows import prediction_store\n"
+        "from genoformer.workflows import filled_output\n"
         "from genoformer.workflows.predict import predict\n"
         "from genoformer.workflows.predict_options import PredictOptions\n"
-        "prediction_store.COMMIT_SECONDS = 0\n"
+        "filled_output.COMMIT_SECONDS = 0\n"
         f"options = PredictOptions(Path({str(options.genome)!r}), {options.regions!r}, Path({str(output)!r}),\n"
         f"    {options.model!r}, species='human', threads=1, device='cpu')\n"
         "predict(options, lambda done, total: time.sleep(600 if done == 5 else 0))\n"

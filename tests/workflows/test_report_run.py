@@ -134,6 +134,15 @@ def test_a_folder_of_tracks_has_its_summary_inside(tmp_path):
     assert ["tracks", "2"] in Cells((tmp_path / "r.html").read_bytes()).rows
 
 
+def test_a_folder_of_contributions_and_its_time(tmp_path):
+    summary = {"identity": {"version": "1"}, "counts": {"regions": 3}, "run": {"model": "m", "seconds": 1234.56}}
+    (tmp_path / "out").mkdir()
+    summary_path(tmp_path / "out" / "contributions").write_text(json.dumps(summary))
+    write_run_report([str(tmp_path / "out")], str(tmp_path / "r.html"), None)
+    assert ["regions", "3"] in Cells((tmp_path / "r.html").read_bytes()).rows
+    assert b"<p>Time: 1,234.6 s.</p>" in (tmp_path / "r.html").read_bytes()
+
+
 def test_an_output_without_a_summary(tmp_path):
     with pytest.raises(OutputError, match=r"out.bam.summary.json: cannot be read as JSON"):
         write_run_report([str(tmp_path / "out.bam")], str(tmp_path / "r.html"), None)
