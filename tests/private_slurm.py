@@ -99,11 +99,12 @@ class Slurm:
         wait_until(is_there, f"job {job} is {' or '.join(states)}")
         return found
 
-    def processes(self, job: str, word: str) -> list[int]:
-        """Ids of a job's processes on the first node with this word in their command line."""
-        lines = self.run("scontrol", "listpids", job, NODES[0]).splitlines()[1:]
-        found = [int(line.split()[0]) for line in lines]
-        return [pid for pid in found if word in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
+    def processes(self, job: str, word: str = "") -> list[int]:
+        """Ids of a job's processes on its first node, of those with this word in their command line if one is given."""
+        found = self.job(job)
+        lines = self.run("scontrol", "listpids", found["JobId"], found["BatchHost"]).splitlines()[1:]
+        pids = [int(line.split()[0]) for line in lines]
+        return [pid for pid in pids if not word or word in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
 
 
 @contextlib.contextmanager

@@ -70,6 +70,7 @@ def join(
     *,
     output: Output,
     threads: given.Threads = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a join of the same shards ended.")] = False,
     quiet: given.Quiet = False,
 ) -> None:
     """Joins shards and says what they hold."""
@@ -80,7 +81,7 @@ def join(
     set_up_log(quiet)
     num_workers = (threads or len(os.sched_getaffinity(0))) - 1
     with Count("tracks", hidden=quiet) as count:
-        summary = join_predictions(shards, output, num_workers=num_workers, on_progress=count.update)
+        summary = join_predictions(shards, output, num_workers=num_workers, resume=resume, on_progress=count.update)
     _report(summary, quiet)
 
 

@@ -139,6 +139,9 @@ def join(
     vcf: Annotated[
         str | None, typer.Option(help="The VCF file that was scored, where an output is .vcf or .vcf.gz.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what a join of the same 'score' shards has written.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Joins shards and says what they hold."""
@@ -151,7 +154,7 @@ def join(
             raise typer.BadParameter("shards of 'ism' make one .h5 file", param_hint="--output")
         line = describe_mutagenesis(join_mutagenesis(shards, Path(output[0])))
     else:
-        line = describe(join_scores(shards, tuple(output), vcf))
+        line = describe(join_scores(shards, tuple(output), vcf, resume=resume))
     if not quiet:
         typer.echo(line, err=True)
 

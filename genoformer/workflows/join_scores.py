@@ -14,18 +14,30 @@ from genoformer.io.reads import partial_path, read_json, write_json
 from genoformer.io.score_hdf5 import ScoreFile
 from genoformer.io.score_rows import ScoredVariant, ScoreTable, VariantHead
 from genoformer.io.vcf import VcfPart
+from genoformer.workflows.join_progress import JoinProgress
 from genoformer.workflows.output import file_identity, summary_path
-from genoformer.workflows.score_output import HDF5, VCF, check_outputs, score_format, summary_of, write_outputs
+from genoformer.workflows.score_output import (
+    HDF5,
+    VCF,
+    check_outputs,
+    finished_summary,
+    score_format,
+    summary_of,
+    write_outputs,
+)
 from genoformer.workflows.shard_files import finished_shards
 
 
-def join_scores(shards: Sequence[str], outputs: Sequence[str], vcf: str | None = None) -> dict[str, Any]:
+def join_scores(
+    shards: Sequence[str], outputs: Sequence[str], vcf: str | None = None, *, resume: bool = False
+) -> dict[str, Any]:
     """Writes the rows of all shards in the order of the VCF file; returns the joined summary.
 
     Outputs have the bytes of those of a run without shards.
 
     Args:
         vcf: the file that was scored, whose records a VCF output has.
+        resume: keep outputs that a join of the same shards has written.
     Raises:
         UsageError: shards that are no HDF5 files, or outputs that cannot be written together.
         OutputError: a shard that is missing, doubled, unfinished or of another run, or another VCF file.
@@ -41,10 +53,17 @@ def join_scores(shards: Sequence[str], outputs: Sequence[str], vcf: str | None =
     if vcf is None and (wanted := next((path for path in outputs if score_format(path) == VCF), None)):
         raise UsageError(f"output '{wanted}': its records come from the VCF file that was scored; name it by --vcf")
     rows = _JoinedRows(finished_shards(shards, lambda shard: partial_path(f"{shard}.spool"), _identity))
-    write_outputs(outputs, rows, None if vcf is None else _scored_vcf(vcf, rows.identity))
+    if resume and (done := finished_summary(outputs, rows.identity)) is not None:
+        return done
+    scored = None if vcf is None else _scored_vcf(vcf, rows.identity)
+    progress = JoinProgress(outputs[0], {**rows.identity, "outputs": list(outputs)}, resume=resume)
+    for place in range(progress.num_done, len(outputs)):
+        write_outputs([outputs[place]], rows, scored)
+        progress.note(place + 1)
     num_variants = sum(1 for _ in rows.heads())
     summary = summary_of(outputs, rows.identity, num_variants) | _summed_counts(shards)
     write_json(summary_path(outputs[0]), summary)
+    progress.finish()
     return summary
 
 

@@ -65,22 +65,25 @@ def write_tracks(
     files: Sequence[str],
     num_workers: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    num_written: int = 0,
 ) -> None:
     """Writes a bigWig for each track of prediction files with the same tracks, and a table of them.
 
     Args:
         files: names of the bigWigs, in the order of the tracks.
+        num_written: the first bigWigs, which are there already.
         on_progress: told how many tracks are written, and of how many.
     Raises:
         DataError: a damaged file of predictions.
         OutputError: a file cannot be written.
     """
-    rows = range(len(files))
-    groups = (rows[start : start + _TRACKS_AT_A_TIME] for start in rows[::_TRACKS_AT_A_TIME])
+    rows = range(num_written, len(files))
+    groups = (rows[start : start + _TRACKS_AT_A_TIME] for start in range(0, len(rows), _TRACKS_AT_A_TIME))
     work = functools.partial(_write_group, paths=list(paths), targets=[folder / name for name in files])
-    done = 0
-    for num_written in ordered_map(work, groups, num_workers, _AHEAD_PER_WORKER * max(1, num_workers)):
-        done += num_written
+    done = num_written
+    for count in ordered_map(work, groups, num_workers, _AHEAD_PER_WORKER * max(1, num_workers)):
+        done += count
         if on_progress is not None:
             on_progress(done, len(files))
     with PredictionFile(paths[0]) as first:

@@ -8,6 +8,7 @@ import pytest
 
 from genoformer.errors import DataError, OutputError, UsageError
 from genoformer.io.score_hdf5 import write_score_hdf5
+from genoformer.workflows import score_output
 from genoformer.workflows.join_scores import join_scores
 from genoformer.workflows.output import file_identity
 from tests.score_rows import TABLE, VARIANTS, Rows
@@ -80,3 +81,24 @@ def test_shards_that_do_not_belong_together(write, tmp_path):
     with pytest.raises(DataError, match=r"absent\.h5: is no whole file"):
         join_scores([str(tmp_path / "absent.h5")], output)
     assert not (tmp_path / "all.h5").exists()
+
+
+def test_a_stopped_join_keeps_what_is_written(write, tmp_path, monkeypatch):
+    shards, outputs = [write("1.h5", 1, 2), write("2.h5", 2, 2)], [str(tmp_path / name) for name in ("a.tsv", "b.h5")]
+    with monkeypatch.context() as patch:
+        patch.setattr(score_output, "write_score_hdf5", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            join_scores(shards, outputs)
+    written = (tmp_path / "a.tsv").stat().st_mtime_ns
+    summary = join_scores(shards, outputs, resume=True)
+    assert (tmp_path / "a.tsv").stat().st_mtime_ns == written
+    assert summary["variants"] == 8
+    whole = [str(tmp_path / name) for name in ("whole.tsv", "whole.h5")]
+    join_scores(shards, whole)
+    assert [(tmp_path / name).read_bytes() for name in ("a.tsv", "b.h5")] == [
+        (tmp_path / name).read_bytes() for name in ("whole.tsv", "whole.h5")
+    ]
+    assert join_scores(shards, outputs, resume=True) == summary
+    other = [write("1.h5", 1, 2, rc=True), write("2.h5", 2, 2, rc=True)]
+    with pytest.raises(OutputError, match=r"is of another run \(rc: None there, True here\)"):
+        join_scores(other, outputs, resume=True)

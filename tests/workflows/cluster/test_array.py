@@ -1,6 +1,6 @@
-"""What correct.sbatch decides: which jobs it submits, which shard a job makes, what goes back into the queue.
+"""What array.sbatch decides: which jobs it submits, which shard a job makes, what goes back into the queue.
 
-Slurm and genoformer are stand-ins here; test_correct_under_slurm.py has the real ones.
+Slurm and genoformer are stand-ins here; test_array_under_slurm.py has the real ones.
 """
 
 import os
@@ -11,11 +11,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = (
-    Path(__file__).resolve().parent.parent.parent.parent / "genoformer" / "workflows" / "cluster" / "correct.sbatch"
-)
+SCRIPT = Path(__file__).resolve().parent.parent.parent.parent / "genoformer" / "workflows" / "cluster" / "array.sbatch"
 COMMAND = ["consensus", "correct", "a b.bam", "ccs.bam"]
-USAGE = "usage: bash correct.sbatch SHARDS OUT [SBATCH OPTIONS] -- consensus correct INPUTS [FLAGS]"
+USAGE = "usage: bash array.sbatch SHARDS OUT [SBATCH OPTIONS] -- consensus correct INPUTS [FLAGS]"
 
 PROGRAMS = {
     "sbatch": """
@@ -53,9 +51,18 @@ def end(process):
     return process.returncode, output
 
 
-def shard(folder, index, count=3, output="out.fastq.gz", **options):
+def shard(folder, index, count=3, output="out.fastq.gz", words=COMMAND, **options):
     variables = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "n1", "SLURM_ARRAY_TASK_ID": str(index)}
-    return start(folder, "shard", count, output, "--", *COMMAND, **variables, **options)
+    return start(folder, "shard", count, output, "--", *words, **variables, **options)
+
+
+def shard_files(folder, output, suffix, count=2):
+    """Names of whole shards, which are there."""
+    names = [f"{output}.shards/{index:05d}-of-{count:05d}.{suffix}" for index in range(1, count + 1)]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return names
 
 
 def calls(folder):
@@ -69,7 +76,7 @@ def test_it_submits_the_shards_and_the_job_that_waits_for_them(folder):
     assert calls(folder) == [
         f"sbatch <--parsable> <--array=1-3> <--output=o.bam.shards/%a.log> <--gpus=1> <--time=4:00:00> <{SCRIPT}> "
         f"<shard> <3> <o.bam> {words}",
-        f"sbatch <--parsable> <--dependency=afterok:1> <--output=o.bam.shards/join.log> <{SCRIPT}> <join> <3> <o.bam> "
+        f"sbatch <--parsable> <--dependency=afterany:1> <--output=o.bam.shards/join.log> <{SCRIPT}> <join> <3> <o.bam> "
         f"{words}",
     ]
     assert (folder / "o.bam.shards").is_dir()
@@ -116,25 +123,45 @@ def test_a_shard_that_ends_well_though_it_was_told_to_stop_is_done(folder):
     assert len(calls(folder)) == 1
 
 
+@pytest.mark.parametrize("words", [["expression", "predict", "g.fa", "r.bed"], ["variants", "score", "c.vcf", "g.fa"]])
+def test_shards_of_tracks_and_of_scores_are_hdf5_files(folder, words):
+    assert end(shard(folder, 3, output="out.tsv.gz", words=words))[0] == 0
+    file = "out.tsv.gz.shards/00003-of-00003.h5"
+    assert calls(folder) == [f"genoformer {' '.join(words)} -o {file} --shard 3/3 --resume"]
+
+
 @pytest.mark.parametrize(
-    ("output", "suffix", "group", "resume"),
+    ("output", "suffix", "group", "words", "vcf"),
     [
-        ("d.x/o.fastq.gz", "fastq.gz", "consensus", " --resume"),
-        ("tracks", "h5", "expression", ""),
-        ("s.vcf", "h5", "variants", ""),
+        ("d.x/o.fastq.gz", "fastq.gz", "consensus", ["correct", "x.bam"], ""),
+        ("tracks", "h5", "expression", ["predict", "g.fa", "r.bed"], ""),
+        ("s.vcf", "h5", "variants", ["score", "-m", "m", "c.vcf.gz", "g.fa"], " --vcf c.vcf.gz"),
     ],
 )
-def test_the_join_names_all_shards_and_reports(folder, output, suffix, group, resume):
-    code, _ = end(start(folder, "join", 2, output, "--", group, "correct", "x.bam", SLURM_JOB_ID="18"))
+def test_the_join_names_all_shards_and_reports(folder, output, suffix, group, words, vcf):
+    files = " ".join(shard_files(folder, output, suffix))
+    code, _ = end(start(folder, "join", 2, output, "--", group, *words, SLURM_JOB_ID="18"))
     assert code == 0
-    files = " ".join(f"{output}.shards/0000{index}-of-00002.{suffix}" for index in (1, 2))
     assert calls(folder) == [
-        f"genoformer {group} join {files}{resume} -o {output}",
+        f"genoformer {group} join {files}{vcf} --resume -o {output}",
         f"genoformer report {output} -o {output}.report.html",
     ]
 
 
 def test_a_join_that_fails_is_not_reported(folder):
+    shard_files(folder, "o.bam", "bam")
     code, _ = end(start(folder, "join", 2, "o.bam", "--", *COMMAND, command="exit 1", SLURM_JOB_ID="18"))
     assert code == 1
     assert len(calls(folder)) == 1
+
+
+def test_the_join_says_which_shards_failed(folder):
+    for name in shard_files(folder, "o.bam", "bam", count=12)[1::2]:
+        (folder / name).unlink()
+    code, output = end(start(folder, "join", 12, "o.bam", "--", *COMMAND, SLURM_JOB_ID="18"))
+    assert (code, output) == (
+        1,
+        "o.bam: not joined, shards that are not whole: 2 4 6 8 10 12; see their logs, o.bam.shards/N.log, and repeat "
+        "the command that started them\n",
+    )
+    assert not (folder / "calls").exists()
