@@ -57,7 +57,8 @@ def calibrate(options: CalibrateOptions, on_progress: Callable[[int], None] | No
         on_progress: called with the number of reads done.
     Raises:
         UsageError: options that cannot work, or the extra `align` is not installed.
-        DataError: input that is damaged, has no qualities or was calibrated before; output that cannot be written.
+        DataError: input that is damaged, has a read twice or no qualities, or was calibrated before; output that
+            cannot be written.
     """
     options.check()
     made_with = _made_with(options.reads)
@@ -72,7 +73,11 @@ def _fit(
 ) -> dict[str, Any]:
     truth = Truth.open(options.truth, options.truth_kind)
     totals = FileTotals(min_quality=0)
+    names: set[str] = set()
     for score in truth.score(options.reads, options.threads):
+        if score.name in names:
+            raise DataError(f"{options.reads}: read '{score.name}' is there twice; expected each read once")
+        names.add(score.name)
         totals.add_(score)
         if on_progress is not None:
             on_progress(totals.reads)

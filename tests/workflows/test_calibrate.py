@@ -119,6 +119,16 @@ def test_reads_without_qualities(tmp_path):
         run(tmp_path, reads, write_truth(tmp_path / "t.fa", [("m/1/truth", truth)]))
 
 
+def test_a_read_that_is_there_twice(tmp_path):
+    truth = random_letters(np.random.default_rng(1), 300)
+    read = ccs_read(1, truth.decode(), movie="m")
+    reads = write_bam(tmp_path / "reads.bam", [read, ccs_read(2, truth.decode(), movie="m"), read])
+    truths = write_truth(tmp_path / "t.fa", [("m/1/truth", truth), ("m/2/truth", truth)])
+    with pytest.raises(DataError, match=r"reads\.bam: read 'm/1/ccs' is there twice; expected each read once"):
+        run(tmp_path, reads, truths)
+    assert not (tmp_path / "c.json").exists()
+
+
 def test_an_empty_file(tmp_path):
     truth = write_truth(tmp_path / "t.fa", [("m/1/truth", b"ACGT")])
     with pytest.raises(AlignmentError, match=r"empty\.bam: holds no reads"):
