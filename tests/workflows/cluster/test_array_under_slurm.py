@@ -19,14 +19,13 @@ from genoformer.workflows.predict import predict
 from genoformer.workflows.predict_options import PredictOptions
 from genoformer.workflows.score import score
 from genoformer.workflows.score_options import ScoreOptions
+from tests.cluster_inputs import DEMO_MODEL, GENOME, TEMPLATES, environment, write_regions, write_variants
 from tests.correct_inputs import Inputs, records, renumber, run_correct
 from tests.private_slurm import ENDED, Slurm, missing_programs, private_slurm, wait_until
-from tests.workflows.cluster.test_train_under_slurm import CHECKOUT, environment
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = CHECKOUT / "genoformer" / "workflows" / "cluster" / "array.sbatch"
-EXAMPLES = CHECKOUT / "data" / "examples" / "expression"
+SCRIPT = TEMPLATES / "array.sbatch"
 NUM_SHARDS = 4
 NUM_COPIES = 4  # of the ten real molecules: each shard has several, so that it can be stopped between two of them
 LAYERS = 2  # of the published six: the layers do not matter here
@@ -148,11 +147,9 @@ def test_shards_that_are_interrupted_in_every_way_go_on_and_the_join_waits(slurm
 
 def test_tracks_and_scores_and_what_was_missing_at_first(slurm, tmp_path):
     """Without its model no shard can begin and the join says so; the same command then finishes all."""
-    genome, vcf, model = EXAMPLES / "genome.fa", EXAMPLES / "variants.vcf", tmp_path / "demo.safetensors"
-    regions = tmp_path / "regions.bed"
-    regions.write_text("chr3\t1000\t9000\nchr3\t9000\t9100\nchr3\t20000\t20100\n")
-    tracks = Run(slurm, tmp_path / "tracks", 2, "h5", ["expression", "predict", genome, regions, "-m", model])
-    scores = Run(slurm, tmp_path / "scores.vcf.gz", 2, "h5", ["variants", "score", vcf, genome, "-m", model])
+    regions, vcf, model = write_regions(tmp_path), write_variants(tmp_path), tmp_path / "demo.safetensors"
+    tracks = Run(slurm, tmp_path / "tracks", 2, "h5", ["expression", "predict", GENOME, regions, "-m", model])
+    scores = Run(slurm, tmp_path / "scores.vcf.gz", 2, "h5", ["variants", "score", vcf, GENOME, "-m", model])
     joins = {run: run.submit()[1] for run in (tracks, scores)}
     for run, join in joins.items():
         ended = slurm.wait_for(join, *ENDED)
@@ -160,14 +157,14 @@ def test_tracks_and_scores_and_what_was_missing_at_first(slurm, tmp_path):
         assert "shards that are not whole: 1 2; see their logs" in run.log("join")
         assert f"genoformer: error: {model}: cannot be read" in run.log(2)
 
-    shutil.copy(CHECKOUT / "data" / "checkpoints" / "expression-demo.safetensors", model)
+    shutil.copy(DEMO_MODEL, model)
     joins = {run: run.submit()[1] for run in (tracks, scores)}
     for run, join in joins.items():
         run.assert_joined(join)
         assert "genoformer" in Path(f"{run.output}.report.html").read_text()
     options = {"device": "cpu", "threads": 1}
-    predict(PredictOptions(genome, str(regions), tmp_path / "whole", str(model), **options))
-    score(ScoreOptions(str(vcf), genome, str(model), (str(tmp_path / "whole.vcf.gz"),), **options))
+    predict(PredictOptions(GENOME, str(regions), tmp_path / "whole", str(model), **options))
+    score(ScoreOptions(str(vcf), GENOME, str(model), (str(tmp_path / "whole.vcf.gz"),), **options))
     for path in (tmp_path / "whole").iterdir():
         if path.suffix != ".json":
             assert (tracks.output / path.name).read_bytes() == path.read_bytes()

@@ -4,21 +4,20 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from genoformer.config import ConsensusConfig
 from genoformer.training.checkpoint import saved_steps
+from tests.cluster_inputs import TEMPLATES, environment
 from tests.private_slurm import ENDED, Slurm, missing_programs, private_slurm, wait_until
 from tests.training.consensus_shards import TINY, write_shards
 from tests.training.test_consensus_run import CONFIG
 
 pytestmark = pytest.mark.slow
 
-CHECKOUT = Path(__file__).resolve().parent.parent.parent.parent
-SCRIPT = CHECKOUT / "genoformer" / "workflows" / "cluster" / "train.sbatch"
+SCRIPT = TEMPLATES / "train.sbatch"
 STEPS = 600
 SETTINGS = [f"steps={STEPS}", "num_workers=1", "save_every=10", "eval_every=0"]
 
@@ -29,15 +28,6 @@ def slurm(tmp_path_factory):
         pytest.skip(f"no Slurm on this machine: {', '.join(missing)} not found; Debian has them in slurm-wlm and munge")
     with private_slurm(tmp_path_factory.mktemp("slurm")) as running:
         yield Slurm({**running.environment, **environment(tmp_path_factory.mktemp("bin"), running.environment["PATH"])})
-
-
-def environment(programs: Path, path: str) -> dict[str, str]:
-    """Where jobs find torchrun and `genoformer`: those of this Python and of this checkout."""
-    command = programs / "genoformer"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m genoformer.cli.main "$@"\n')
-    command.chmod(0o755)
-    places = (str(programs), str(Path(sys.executable).parent), path)
-    return {"PATH": os.pathsep.join(places), "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "kernels")])}
 
 
 @pytest.fixture(scope="module")
