@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from genoformer.errors import UsageError
+from genoformer.wording import near_hint
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -31,8 +31,7 @@ def path(folder: str, name: str) -> Path:
     for place in places:
         if is_inside and (place / name).is_file():
             return place / name
-    near = difflib.get_close_matches(name, _shipped_names(places), n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    hint = near_hint(name, _shipped_names(places))
     raise UsageError(f"no file '{name}' in {places[0]} (wheel) or {places[1]} (checkout){hint}")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genoformer.errors import ConfigError
+from genoformer.wording import near_hint
 
 Count = Annotated[int, Field(ge=1)]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -174,9 +174,7 @@ def parse_config(kind: type[ConfigT], values: dict[str, Any], source: str) -> Co
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, kind.model_fields, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ConfigError(f"{source}: unknown key '{key}'{hint}") from None
+            raise ConfigError(f"{source}: unknown key '{key}'{near_hint(key, kind.model_fields)}") from None
         if not key:  # values that do not fit each other
             raise ConfigError(f"{source}: {first['msg'].removeprefix('Value error, ')}") from None
         raise ConfigError(f"{source}: {key} is {first['input']!r}: {first['msg']}") from None

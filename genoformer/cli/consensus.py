@@ -14,7 +14,8 @@ from genoformer.cli.consensus_draft import DRAFT_HELP, draft
 from genoformer.cli.consensus_import import IMPORT_HELP, import_
 from genoformer.cli.consensus_simulate import FIT_ERRORS_HELP, SIMULATE_HELP, fit_errors, simulate
 from genoformer.cli.consensus_train import TRAIN_HELP, train
-from genoformer.cli.terminal import parse_shard
+from genoformer.cli.terminal import Quiet, parse_shard, set_up_log
+from genoformer.wording import counted
 
 app = typer.Typer(help="Corrected consensus reads from PacBio subreads.", no_args_is_help=True)
 
@@ -42,11 +43,14 @@ def join(
         list[str] | None, typer.Option(help="Report of a shard; once for each, in the order of the shards named.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a join of the same shards ended.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     from genoformer.workflows.join import join_shards
 
+    set_up_log(quiet)
     summary = join_shards(shards, output, report=report, shard_reports=shard_report or [], resume=resume)
-    typer.echo(describe(summary), err=True)
+    if not quiet:
+        typer.echo(describe(summary), err=True)
 
 
 _FILTER_HELP = (
@@ -61,11 +65,15 @@ def filter_(
     reads: Annotated[str, typer.Argument(help="FASTQ, FASTQ.gz or BAM file with base qualities.")],
     output: Annotated[str, typer.Option("-o", "--output", help=OUTPUT_HELP)],
     min_quality: Annotated[float, typer.Option(help="Least Phred of the mean error probability of a kept read.")],
+    quiet: Quiet = False,
 ) -> None:
     from genoformer.workflows.filter import filter_reads
 
+    set_up_log(quiet)
     counts = filter_reads(reads, output, min_quality)
-    typer.echo(f"kept {counts.kept:,} of {counts.total:,} reads, {counts.kept_bases:,} bases", err=True)
+    if not quiet:
+        kept = f"{counts.kept:,} of {counted(counts.total, 'read')}, {counted(counts.kept_bases, 'base')}"
+        typer.echo(f"kept {kept}", err=True)
 
 
 _EXAMPLES_HELP = (
@@ -94,17 +102,21 @@ def examples(
     limit: Annotated[int | None, typer.Option(help="Stop after this many molecules with truth.", min=1)] = None,
     shard: Annotated[str, typer.Option(help="i/N: only the i-th of N parts of the ZMWs.")] = "1/1",
     threads: Annotated[int, typer.Option("-t", "--threads", help="CPU cores to use.", min=1)] = 1,
+    quiet: Quiet = False,
 ) -> None:
     from genoformer.workflows.examples import ExamplesOptions, make_examples
 
+    set_up_log(quiet)
     summary = make_examples(
         ExamplesOptions(
             subreads, ccs, truth_to_ccs, truth_bed, truth_split, output, genome, max_passes, window_length, ins_trim,
             smart_windows, limit, parse_shard(shard), num_workers=threads - 1,
         )
     )  # fmt: skip
-    counts = ", ".join(f"{summary.get(f'n_examples_{split}', 0):,} {split}" for split in ("train", "eval", "test"))
-    typer.echo(f"{summary.get('n_zmw_pass', 0):,} of {summary['n_zmw_processed']:,} molecules: {counts}", err=True)
+    if not quiet:
+        counts = ", ".join(f"{summary.get(f'n_examples_{split}', 0):,} {split}" for split in ("train", "eval", "test"))
+        molecules = counted(summary["n_zmw_processed"], "molecule")
+        typer.echo(f"{summary.get('n_zmw_pass', 0):,} of {molecules}: {counts}", err=True)
 
 
 app.command("import", help=IMPORT_HELP)(import_)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genoformer.cli.terminal import Progress, parse_shard, set_up_log
+from genoformer.cli.terminal import Progress, Quiet, parse_shard, set_up_log
+from genoformer.wording import counted
 
 if TYPE_CHECKING:
     from genoformer.workflows.align import AlignCounts
@@ -33,7 +34,7 @@ def align(
     shard: Annotated[
         str | None, typer.Option(help="i/N: only the i-th of N parts of the ZMWs; give each to its own 'correct'.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Aligns subreads to CCS reads and says what became of them."""
     from genoformer.workflows.align import AlignOptions
@@ -48,11 +49,12 @@ def align(
 
 
 def _describe(counts: AlignCounts) -> str:
-    lines = [f"{counts.aligned:,} of {counts.subreads:,} subreads of {counts.zmws:,} ZMWs aligned"]
+    lines = [f"{counts.aligned:,} of {counted(counts.subreads, 'subread')} of {counted(counts.zmws, 'ZMW')} aligned"]
     if counts.zmws_without_ccs:
-        lines.append(f"no CCS read: {counts.subreads_without_ccs:,} subreads of {counts.zmws_without_ccs:,} ZMWs")
+        without = counted(counts.subreads_without_ccs, "subread")
+        lines.append(f"no CCS read: {without} of {counted(counts.zmws_without_ccs, 'ZMW')}")
     if counts.unaligned:
-        lines.append(f"do not align to their CCS read: {counts.unaligned:,} subreads")
+        lines.append(f"do not align to their CCS read: {counted(counts.unaligned, 'subread')}")
     if counts.other_strand:
-        lines.append(f"no CCS read of their strand: {counts.other_strand:,} subreads")
+        lines.append(f"no CCS read of their strand: {counted(counts.other_strand, 'subread')}")
     return "\n".join(f"genoformer: {line}" for line in lines)

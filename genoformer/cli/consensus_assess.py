@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from genoformer.cli.terminal import Count, set_up_log
+from genoformer.cli.terminal import Count, Quiet, set_up_log
 
 _READS_HELP = "BAM, FASTQ(.gz) or FASTA(.gz)."
 _TRUTH_HELP = "FASTA(.gz): a genome, or one sequence a molecule named movie/hole/..., as 'simulate' writes."
@@ -39,7 +39,6 @@ TruthPerReadOption = Annotated[
     bool | None, typer.Option("--truth-per-read/--truth-genome", help=_KIND_HELP, show_default=False)
 ]
 ThreadsOption = Annotated[int | None, typer.Option("-t", "--threads", help=_THREADS_HELP)]
-QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")]
 
 
 def assess(
@@ -53,7 +52,7 @@ def assess(
     ] = None,
     min_quality: Annotated[float, typer.Option(help="Least predicted Phred of a read that counts as yield.")] = 20,
     threads: ThreadsOption = None,
-    quiet: QuietOption = False,
+    quiet: Quiet = False,
 ) -> None:
     """Assesses reads and says the main figures."""
     from genoformer.workflows.assess import AssessOptions
@@ -74,7 +73,7 @@ def calibrate(
     output: Annotated[str, typer.Option("-o", "--output", help="Calibration file to write: .json.")],
     truth_per_read: TruthPerReadOption = None,
     threads: ThreadsOption = None,
-    quiet: QuietOption = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fits a calibration and says what it was fitted on."""
     from genoformer.workflows.calibrate import CalibrateOptions

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from genoformer.cli.consensus_draft import MAX_LENGTH_HELP, MAX_PASSES_HELP, MIN_PASSES_HELP
-from genoformer.cli.terminal import Progress, parse_shard, set_up_log
+from genoformer.cli.terminal import Progress, Quiet, parse_shard, set_up_log
+from genoformer.wording import counted
 
 if TYPE_CHECKING:
     from genoformer.workflows.correct_options import CorrectOptions
@@ -69,7 +70,6 @@ OnFail = Annotated[
     typer.Option(help="A molecule that fails a filter, or has no subreads: 'drop' it, or write its 'ccs'."),
 ]
 Report = Annotated[str | None, typer.Option(help="TSV file to write with a row a molecule.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")]
 
 CORRECT_HELP = (
     "Correct CCS reads with their subreads.\n\n"
@@ -189,8 +189,9 @@ def describe(summary: dict[str, Any]) -> str:
     counts = summary["counts"]
     outcomes = ", ".join(f"{name} {count:,}" for name, count in counts["outcomes"].items() if count)
     lines = [
-        f"{counts['molecules']:,} molecules ({outcomes or 'none'}); {counts['written']:,} reads written",
-        f"{counts['windows']:,} windows, {counts['windows_called']:,} corrected",
+        f"{counted(counts['molecules'], 'molecule')} ({outcomes or 'none'}); "
+        f"{counted(counts['written'], 'read')} written",
+        f"{counted(counts['windows'], 'window')}, {counts['windows_called']:,} corrected",
     ]
     seconds = summary.get("run", {}).get("seconds", {}).get("total")
     if seconds:

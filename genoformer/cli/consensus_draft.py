@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from genoformer.cli.terminal import Progress, parse_shard, set_up_log
+from genoformer.cli.terminal import Progress, Quiet, parse_shard, set_up_log
+from genoformer.wording import counted
 
 MIN_PASSES_HELP = "Full passes, adapter to adapter, that a draft needs. 1: one pass will do; 0: a partial one."
 MAX_PASSES_HELP = "Passes that are looked at: full ones nearest to their median length, then the longest others."
@@ -36,7 +37,7 @@ def draft(
         int | None, typer.Option("-t", "--threads", help="CPU cores to use. Default: all that this process may use.")
     ] = None,
     shard: Annotated[str | None, typer.Option(help="i/N: only the i-th of N parts of the ZMWs.")] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Drafts consensus reads and says what became of the ZMWs."""
     from genoformer.workflows.draft import DraftOptions
@@ -53,9 +54,10 @@ def draft(
 
 
 def _describe(counts: dict[str, Any]) -> str:
-    lines = [f"{counts['drafts']:,} drafts of {counts['bases']:,} bases from {counts['zmws']:,} ZMWs"]
+    drafts = f"{counted(counts['drafts'], 'draft')} of {counted(counts['bases'], 'base')}"
+    lines = [f"{drafts} from {counted(counts['zmws'], 'ZMW')}"]
     if counts["too_few_passes"]:
-        lines.append(f"too few full passes: {counts['too_few_passes']:,} ZMWs")
+        lines.append(f"too few full passes: {counted(counts['too_few_passes'], 'ZMW')}")
     if counts["not_alike"]:
-        lines.append(f"passes that do not align to one another: {counts['not_alike']:,} ZMWs")
+        lines.append(f"passes that do not align to one another: {counted(counts['not_alike'], 'ZMW')}")
     return "\n".join(f"genoformer: {line}" for line in lines)

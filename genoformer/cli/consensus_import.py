@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from genoformer.cli.terminal import parse_shard, set_up_log
+from genoformer.cli.terminal import Quiet, parse_shard, set_up_log
+from genoformer.wording import counted
 
 IMPORT_HELP = (
     "Import the labelled windows of DeepConsensus, TFRecord files of 'deepconsensus preprocess', for training.\n\n"
@@ -32,7 +33,7 @@ def import_(
         ),
     ] = None,
     shard: Annotated[str, typer.Option(help="i/N: only the i-th of N parts of the files.")] = "1/1",
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Imports windows and says how many there were."""
     from genoformer.workflows.import_examples import ImportOptions, import_examples
@@ -41,4 +42,4 @@ def import_(
     counts = import_examples(ImportOptions(tfrecords, output, tuple(summary or ()), parse_shard(shard)))
     if not quiet:
         found = ", ".join(f"{counts.get(f'n_examples_{split}', 0):,} {split}" for split in ("train", "eval", "test"))
-        typer.echo(f"genoformer: {counts['n_zmw_pass']:,} molecules: {found}", err=True)
+        typer.echo(f"genoformer: {counted(counts['n_zmw_pass'], 'molecule')}: {found}", err=True)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from genoformer.cli.terminal import parse_bases, parse_range
+from genoformer.cli.terminal import Quiet, parse_bases, parse_range, set_up_log
+from genoformer.wording import counted
 
 SIMULATE_HELP = (
     "Simulate raw subreads, drafts made of them, and their truth: data to train, test and try with.\n\n"
@@ -37,7 +38,7 @@ def simulate(
     threads: Annotated[
         int | None, typer.Option("-t", "--threads", help="CPU cores to use. Default: all that this process may use.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Simulates and says what there is now."""
     from genoformer.workflows.simulate import SimulateOptions
@@ -57,9 +58,9 @@ def simulate(
     splits = ", ".join(f"{count:,} {split}" for split, count in summary.num_molecules.items())
     seconds = ", ".join(f"{name} {seconds:.1f}" for name, seconds in summary.seconds.items())
     typer.echo(
-        f"genoformer: {summary.num_zmws:,} ZMWs ({splits}), {summary.num_subreads:,} subreads of "
-        f"{summary.num_subread_bases:,} bases\n"
-        f"genoformer: {summary.num_drafts:,} drafts, {summary.num_draft_errors:,} errors in "
+        f"genoformer: {counted(summary.num_zmws, 'ZMW')} ({splits}), {counted(summary.num_subreads, 'subread')} of "
+        f"{counted(summary.num_subread_bases, 'base')}\n"
+        f"genoformer: {counted(summary.num_drafts, 'draft')}, {counted(summary.num_draft_errors, 'error')} in "
         f"{summary.num_truth_bases:,} bp\n"
         f"genoformer: seconds: {seconds}",
         err=True,
@@ -83,16 +84,21 @@ def fit_errors(
     output: Annotated[Path, typer.Option("-o", "--output", help="Error model to write, JSON.")],
     limit: Annotated[int, typer.Option(help="Use this many reads, the first ones.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the simulated reads.")] = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Fits and says what was counted."""
     from genoformer.workflows.fit_errors import FitOptions
     from genoformer.workflows.fit_errors import fit_errors as run
 
+    set_up_log(quiet)
     summary = run(FitOptions(reads, ref, output, limit, seed))
+    if quiet:
+        return
     substituted, inserted, missed = summary.rates.tolist()
+    used = f"{counted(summary.num_reads, 'read')} ({summary.num_skipped:,} left out)"
     typer.echo(
-        f"genoformer: {summary.num_reads:,} reads ({summary.num_skipped:,} left out) over {summary.num_bases:,} bases: "
-        f"{substituted:.4f} substitutions, {inserted:.4f} insertions, {missed:.4f} deletions a base"
+        f"genoformer: {used} over {counted(summary.num_bases, 'base')}: {substituted:.4f} substitutions, "
+        f"{inserted:.4f} insertions, {missed:.4f} deletions a base"
         + ("" if summary.has_kinetics else "; no pw and ip tags: kinetics as shipped"),
         err=True,
     )

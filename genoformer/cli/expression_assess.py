@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from genoformer.cli.expression_options import BothStrands, Device, Quiet, Threads, WindowBatch
-from genoformer.cli.terminal import Count, set_up_log
+from genoformer.cli.expression_options import BothStrands, Device, Threads, WindowBatch
+from genoformer.cli.terminal import Count, Quiet, set_up_log
+from genoformer.wording import counted
 
 ASSESS_HELP = (
     "Hold predicted tracks against the measured ones of a split.\n\n"
@@ -63,15 +64,17 @@ def assess(
 
 
 def _describe(summary: dict[str, Any]) -> str:
-    genes = "" if summary["genes"] is None else f", {summary['genes']:,} genes"
-    read = f"{summary['windows']:,} windows, {summary['bins']:,} bins of {summary['bin_bp']} bp{genes}"
+    genes = "" if summary["genes"] is None else f", {counted(summary['genes'], 'gene')}"
+    read = (
+        f"{counted(summary['windows'], 'window')}, {counted(summary['bins'], 'bin')} of {summary['bin_bp']} bp{genes}"
+    )
     lines = [f"split {summary['split']}, head {summary['species']}: {read}"]
     for assay, found in [*summary["assays"].items(), ("all", summary["all"])]:
         means = [f"{name} {_number(found[name]['mean'])}" for name in summary["definitions"]]
-        lines.append(f"{assay}: {found['tracks']:,} tracks, means: {', '.join(means)}")
+        lines.append(f"{assay}: {counted(found['tracks'], 'track')}, means: {', '.join(means)}")
     constant = summary["all"]["tracks"] - summary["all"]["pearson_bins"]["tracks"]
     if constant:
-        lines.append(f"{constant:,} tracks never vary, measured or predicted, and are left out of the means")
+        lines.append(f"left out of the means, for they never vary, measured or predicted: {counted(constant, 'track')}")
     return "\n".join(f"genoformer: {line}" for line in lines)
 
 

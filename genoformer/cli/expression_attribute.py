@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from genoformer.cli import expression_options as given
-from genoformer.cli.terminal import Count, parse_bases, parse_shard, set_up_log
+from genoformer.cli.terminal import Count, Quiet, parse_bases, parse_shard, set_up_log
+from genoformer.wording import counted
 
 ATTRIBUTE_HELP = (
     "Compute what each base of regions contributes to their predicted tracks: input times gradient.\n\n"
@@ -54,7 +55,7 @@ def attribute(
     threads: given.Threads = None,
     shard: given.RegionShard = "1/1",
     resume: given.Resume = False,
-    quiet: given.Quiet = False,
+    quiet: Quiet = False,
 ) -> None:
     """Computes contributions and says of how many bases."""
     from genoformer.workflows.attribute import attribute as run_attribute
@@ -71,4 +72,7 @@ def attribute(
         summary = run_attribute(options, count.update)
     counts = summary["counts"]
     if not quiet:
-        typer.echo(f"genoformer: contributions of {counts['bins']:,} bases in {counts['regions']:,} regions", err=True)
+        typer.echo(
+            f"genoformer: contributions of {counted(counts['bins'], 'base')} in {counted(counts['regions'], 'region')}",
+            err=True,
+        )

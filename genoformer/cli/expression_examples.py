@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from genoformer.cli.terminal import Count, parse_bases, parse_shard, set_up_log
+from genoformer.cli.terminal import Count, Quiet, parse_bases, parse_shard, set_up_log
 from genoformer.errors import UsageError
+from genoformer.wording import counted
 
 EXAMPLES_HELP = (
     "Make examples for training: sequences and the coverage along them.\n\n"
@@ -60,7 +61,7 @@ def examples(
     float16: Annotated[bool, typer.Option("--float16", help="Keep the targets in float16, in half the space.")] = False,
     shard: Annotated[str, typer.Option(help="i/N: only the i-th of N parts of the regions, or files.")] = "1/1",
     threads: Annotated[int, typer.Option("-t", "--threads", help="CPU cores to use.", min=1)] = 1,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Makes examples and says how many there are."""
     set_up_log(quiet)
@@ -103,4 +104,4 @@ def _describe(summary: dict[str, Any]) -> str:
     """The number of examples in all and in each split."""
     prefix = "n_examples_"
     splits = [f"{count:,} {name.removeprefix(prefix)}" for name, count in summary.items() if name.startswith(prefix)]
-    return f"{summary['n_examples']:,} examples: {', '.join(splits)}"
+    return f"{counted(summary['n_examples'], 'example')}: {', '.join(splits)}"

@@ -38,7 +38,6 @@ RegionShard = Annotated[
     str, typer.Option(help="i/N: only the i-th of N parts of the regions, as .h5; 'join' puts them together.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where a stopped run of the same kind ended.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors on stderr.")]
 
 
 def parse_shifts(text: str) -> tuple[int, ...]:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from genoformer.cli import expression_options as given
-from genoformer.cli.terminal import Count, parse_shard, set_up_log
+from genoformer.cli.terminal import Count, Quiet, parse_shard, set_up_log
+from genoformer.wording import counted
 
 PREDICT_HELP = (
     "Predict tracks along regions of a genome.\n\n"
@@ -49,7 +50,7 @@ def predict(
     threads: given.Threads = None,
     shard: given.RegionShard = "1/1",
     resume: given.Resume = False,
-    quiet: given.Quiet = False,
+    quiet: Quiet = False,
 ) -> None:
     """Predicts tracks and says how many."""
     from genoformer.workflows.predict import predict as run_predict
@@ -71,7 +72,7 @@ def join(
     output: Output,
     threads: given.Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a join of the same shards ended.")] = False,
-    quiet: given.Quiet = False,
+    quiet: Quiet = False,
 ) -> None:
     """Joins shards and says what they hold."""
     import os
@@ -90,7 +91,7 @@ def _report(summary: dict[str, Any], quiet: bool) -> None:
     in_time = f" in {seconds:,.1f} s" if seconds else ""
     if not quiet:
         typer.echo(
-            f"genoformer: {counts['tracks']:,} tracks of {counts['bins']:,} bins in {counts['regions']:,} regions"
-            f"{in_time}",
+            f"genoformer: {counted(counts['tracks'], 'track')} of {counted(counts['bins'], 'bin')} in "
+            f"{counted(counts['regions'], 'region')}{in_time}",
             err=True,
         )

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from genoformer.cli.terminal import parse_bases
+from genoformer.cli.terminal import Quiet, parse_bases
+from genoformer.wording import counted
 
 SIMULATE_HELP = (
     "Simulate a genome whose tracks follow from planted promoters and enhancers: data to train, test and try with.\n\n"
@@ -26,7 +27,7 @@ def simulate(
     size: Annotated[str, typer.Option(help="Size of the genome.")] = "2Mb",
     contigs: Annotated[int, typer.Option(help="Number of contigs.")] = 10,
     region: Annotated[str, typer.Option(help="Length of the regions in sequences.bed.")] = "4096",
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Simulates and says what there is now."""
     from genoformer.workflows.simulate_expression import SimulateExpressionOptions, simulate_expression
@@ -37,7 +38,7 @@ def simulate(
     summary = simulate_expression(options)
     if not quiet:
         typer.echo(
-            f"genoformer: {summary['promoters']:,} promoters and {summary['enhancers']:,} enhancers, "
-            f"{summary['working']:,} of them working; {summary['variants']:,} variants",
+            f"genoformer: {counted(summary['promoters'], 'promoter')} and {counted(summary['enhancers'], 'enhancer')}, "
+            f"{summary['working']:,} of them working; {counted(summary['variants'], 'variant')}",
             err=True,
         )

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genoformer.cli.terminal import Quiet
 from genoformer.cli.training_options import (
     RUN_HELP,
     ConfigFile,
     Device,
     Init,
     Output,
-    Quiet,
     Resume,
     Sets,
     Threads,

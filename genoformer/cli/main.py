@@ -11,6 +11,7 @@ Each command imports what it needs when it runs, so that `--help` loads neither 
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import sys
@@ -34,6 +35,7 @@ EXIT_INTERRUPTED = 128 + 2  # what a shell reports of a process that SIGINT ende
 EXIT_BROKEN_PIPE = 128 + 13  # the same for SIGPIPE
 
 _STDOUT = 1  # file descriptor
+_STDOUT_NAME = "standard output"
 
 _EPILOG = (
     "Results go to standard output or to the file that you name, all else to standard error. Exit codes: 1 bad data, "
@@ -47,6 +49,15 @@ class ErrorReportingGroup(TyperGroup):
 
     An exception outside `GenoformerError` and `OSError` is a bug and keeps its traceback.
     """
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs a command line, its own help and version included, with a standard output whose errors name it."""
+        if sys.stdout is sys.__stdout__:
+            sys.stdout = _named_stdout(sys.stdout)
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            sys.exit(_report_os_error(error))
 
     def invoke(self, ctx: Any) -> Any:
         """The result of the command that the arguments name.
@@ -100,6 +111,21 @@ def _root(
     pass
 
 
+class _NamedStdout(io.FileIO):
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = _STDOUT_NAME
+            raise
+
+
+def _named_stdout(stdout: Any) -> io.TextIOWrapper:
+    """Standard output once more, for what is longer than its buffer leaves no trace there when it fails."""
+    buffer = io.BufferedWriter(_NamedStdout(_STDOUT, "wb", closefd=False))
+    return io.TextIOWrapper(buffer, stdout.encoding, stdout.errors, line_buffering=stdout.line_buffering)
+
+
 def _report(error: BaseException, message: str) -> None:
     """Print one line to stderr, after the traceback where a developer asked for it."""
     if os.environ.get("GENOFORMER_TRACEBACK", "0") not in ("", "0"):
@@ -113,7 +139,7 @@ def _report_os_error(error: OSError) -> int:
     if is_gone or _stdout_fails():
         # What stdout still buffers has nowhere to go; without this Python complains while it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
-        name = name or "standard output"
+        name = name or _STDOUT_NAME
     if is_gone:
         return EXIT_BROKEN_PIPE
     where = f"{name}: {error.strerror}" if name is not None else str(error)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from typing import Annotated
 
 import typer
+
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors on stderr.")]
 
 _BASES = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(|bp|kb|mb|gb)", re.IGNORECASE)
 _UNITS = {"": 1, "bp": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}

@@ -35,7 +35,6 @@ Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to t
 Threads = Annotated[
     int | None, typer.Option("-t", "--threads", help="CPU cores of a process.", min=1, show_default="all")
 ]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors on stderr.")]
 
 
 def config_path(name: str) -> Path:

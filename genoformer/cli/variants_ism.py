@@ -12,7 +12,6 @@ from genoformer.cli.expression_options import (
     Device,
     GenomeFile,
     Model,
-    Quiet,
     Resume,
     Shifts,
     Species,
@@ -20,7 +19,8 @@ from genoformer.cli.expression_options import (
     TrackChoice,
     parse_shifts,
 )
-from genoformer.cli.terminal import Count, parse_shard, set_up_log
+from genoformer.cli.terminal import Count, Quiet, parse_shard, set_up_log
+from genoformer.wording import counted
 
 ISM_HELP = (
     "Saturation mutagenesis: change every base of a region, or around the variants of a VCF file, into every other, "
@@ -95,5 +95,5 @@ def ism(
 def describe_mutagenesis(summary: dict[str, Any]) -> str:
     """A line on what a run changed, or shards put together."""
     counts, run = summary["counts"], summary.get("run", {})
-    changed = f"{counts['bases']:,} bases of {counts['stretches']:,} stretches changed"
+    changed = f"{counted(counts['bases'], 'base')} of {counted(counts['stretches'], 'stretch')} changed"
     return f"genoformer: {changed} in {run['seconds']:,.1f} s" if run else f"genoformer: {changed}"

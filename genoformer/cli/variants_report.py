@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from genoformer.cli.expression_options import Quiet
-from genoformer.cli.terminal import set_up_log
+from genoformer.cli.terminal import Quiet, set_up_log
+from genoformer.wording import counted
 
 REPORT_HELP = (
     "Show the variants with the largest scores in one HTML page: a table to sort and filter and, where scores were "
@@ -43,4 +43,4 @@ def report(
     set_up_log(quiet)
     summary = report_scores(ReportOptions(scores, output, top, rank_by, tuple(tracks or ()), plots, igv))
     if not quiet:
-        typer.echo(f"genoformer: {summary['variants']:,} of {summary['of']:,} variants in {output}", err=True)
+        typer.echo(f"genoformer: {summary['variants']:,} of {counted(summary['of'], 'variant')} in {output}", err=True)

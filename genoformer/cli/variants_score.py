@@ -12,7 +12,6 @@ from genoformer.cli.expression_options import (
     Device,
     GenomeFile,
     Model,
-    Quiet,
     Resume,
     Shifts,
     Species,
@@ -20,8 +19,9 @@ from genoformer.cli.expression_options import (
     TrackChoice,
     parse_shifts,
 )
-from genoformer.cli.terminal import Count, parse_bases, parse_shard, set_up_log
+from genoformer.cli.terminal import Count, Quiet, parse_bases, parse_shard, set_up_log
 from genoformer.cli.variants_ism import describe_mutagenesis
+from genoformer.wording import counted
 
 SCORE_HELP = (
     "Score the variants of a VCF file: how ALT changes the tracks that a model predicts.\n\n"
@@ -164,4 +164,4 @@ def describe(summary: dict[str, Any]) -> str:
     counts = ", ".join(f"{name} {count:,}" for name, count in summary.get("counts", {}).items())
     seconds = summary.get("run", {}).get("seconds")
     in_time = f" in {seconds:,.1f} s" if seconds else ""
-    return f"genoformer: {summary['variants']:,} variants scored{f' ({counts})' if counts else ''}{in_time}"
+    return f"genoformer: {counted(summary['variants'], 'variant')} scored{f' ({counts})' if counts else ''}{in_time}"

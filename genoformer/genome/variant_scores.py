@@ -79,6 +79,12 @@ SCORES: dict[str, Callable[[Tracks, Tracks], np.ndarray]] = {
 }
 
 
+def full_name(name: str) -> str:
+    """What a name stands for: `sad` for `sad_sum`, `SAR_centre` for `sar_sum_centre`; there need be no such score."""
+    short = name.lower().removesuffix(CENTRE_SUFFIX)
+    return _SHORT_NAMES.get(short, short) + CENTRE_SUFFIX * name.lower().endswith(CENTRE_SUFFIX)
+
+
 def full_names(names: Iterable[str]) -> tuple[str, ...]:
     """Names of scores as the module lists them; `sad` stands for `sad_sum`, and so on.
 
@@ -87,12 +93,11 @@ def full_names(names: Iterable[str]) -> tuple[str, ...]:
     """
     found = []
     for name in names:
-        short = name.lower().removesuffix(CENTRE_SUFFIX)
-        full = _SHORT_NAMES.get(short, short)
-        if full not in SCORES:
+        full = full_name(name)
+        if full.removesuffix(CENTRE_SUFFIX) not in SCORES:
             known = ", ".join([*_SHORT_NAMES, *(score for score in SCORES if score not in _SHORT_NAMES.values())])
             raise UsageError(f"score '{name}': expected {known}, each also with '{CENTRE_SUFFIX}'")
-        found.append(full + CENTRE_SUFFIX * name.lower().endswith(CENTRE_SUFFIX))
+        found.append(full)
     double = next((name for name in found if found.count(name) > 1), None)
     if double is not None or not found:
         raise UsageError(f"score '{double}' is there twice" if double else "no scores; expected at least one")

@@ -26,6 +26,7 @@ from Bio.SeqIO.QualityIO import FastqGeneralIterator
 from genoformer.errors import AlignmentError, OutputError, UsageError
 from genoformer.genome.quality import MAX_FASTQ_QUALITY
 from genoformer.io.bam import EOF_BLOCK, BamReader, BamRecord, encode_header, encode_unmapped
+from genoformer.wording import counted
 
 STDOUT = "-"
 FASTQ, FASTQ_GZ, BAM = "fastq", "fastq.gz", "bam"
@@ -340,7 +341,7 @@ def _read_fastq(path: Path) -> Iterator[OutputRead]:
     except (OSError, EOFError, ValueError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:  # not of what the file holds
             raise AlignmentError(f"{path}: cannot be read: {error.strerror}") from None
-        raise AlignmentError(f"{path}: cannot be read as FASTQ after {num_reads} reads: {error}") from None
+        raise AlignmentError(f"{path}: cannot be read as FASTQ after {counted(num_reads, 'read')}: {error}") from None
 
 
 def decompressed(file: io.BufferedReader, path: Path) -> io.BufferedReader | gzip.GzipFile:

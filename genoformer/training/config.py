@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from genoformer.config import Config, Count, apply_setting_
+from genoformer.config import Config, ConsensusConfig, Count, ExpressionConfig, apply_setting_
 from genoformer.errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -22,6 +22,8 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Steps = Annotated[int, Field(ge=0)]
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+_MODELS: dict[str, type[Config]] = {"consensus": ConsensusConfig, "expression": ExpressionConfig}
 
 
 class OptimizerConfig(Config):
@@ -110,15 +112,28 @@ def load_toml(kind: type[ConfigT], path: str | Path | None = None, sets: Sequenc
         path: None for the defaults.
         sets: the value is TOML (`3`, `1e-4`, `true`, `["a"]`), or text where it is not.
     Raises:
-        ConfigError: a file that is no TOML, an unknown key (naming the nearest known one) or a bad value.
+        ConfigError: a file that is no TOML or of a model of the other kind, an unknown key (naming the nearest known
+            one) or a bad value.
     """
     values = {} if path is None else _read_toml(Path(path))
+    other = _other_task(kind, values.get("model"))
     for setting in sets:
         apply_setting_(values, setting)
     try:
         return kind(**values)
     except ValidationError as error:
+        if other is not None:
+            raise ConfigError(f"{path}: is of a model that 'genoformer {other} train' trains") from None
         raise ConfigError(_explain(kind, error, path, sets)) from None
+
+
+def _other_task(kind: type[Config], model: object) -> str | None:
+    """The task whose models have all keys of a config's table `model`, where those of `kind` do not."""
+    if "model" not in kind.model_fields or not isinstance(model, dict):
+        return None
+    own = kind.model_fields["model"].annotation
+    fitting = [task for task, shape in _MODELS.items() if model.keys() <= shape.model_fields.keys()]
+    return next(iter(fitting), None) if not any(_MODELS[task] is own for task in fitting) else None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

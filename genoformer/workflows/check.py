@@ -22,6 +22,7 @@ from genoformer.io.predictions import PredictionFile
 from genoformer.io.reads import partial_path, read_json, read_sequences
 from genoformer.io.score_hdf5 import ScoreFile
 from genoformer.io.vcf import read_vcf
+from genoformer.wording import counted
 from genoformer.workflows.output import summary_path
 
 _SUMMARY, _JOURNAL, _PARTIAL = ".summary.json", ".journal.json", ".partial"
@@ -75,7 +76,7 @@ def _check_reads(path: Path) -> str:
     expected = read_json(summary).get("counts", {}).get("written", num_reads) if summary.exists() else num_reads
     if expected != num_reads:
         raise OutputError(f"{path}: has {num_reads} reads, its summary says {expected}; run it again")
-    return f"{num_reads:,} reads, {num_bases:,} bases"
+    return f"{counted(num_reads, 'read')}, {counted(num_bases, 'base')}"
 
 
 def _check_summary(path: Path) -> str:
@@ -105,14 +106,14 @@ def _check_consensus_examples(path: Path) -> str:
     with ExampleShard(path) as shard:
         for start in range(0, len(shard), _ITEMS_AT_ONCE):
             shard.read(slice(start, start + _ITEMS_AT_ONCE))
-        return f"{len(shard):,} windows of the split {shard.split}"
+        return f"{counted(len(shard), 'window')} of the split {shard.split}"
 
 
 def _check_expression_examples(path: Path) -> str:
     with ExpressionShard(path) as shard:
         for index in range(len(shard)):
             shard.read(index)
-        return f"{len(shard):,} examples"
+        return f"{counted(len(shard), 'example')}"
 
 
 def _check_predictions(path: Path) -> str:
@@ -121,19 +122,20 @@ def _check_predictions(path: Path) -> str:
         for row in range(num_tracks):
             for start in range(0, file.num_bins, _BASES_AT_ONCE):
                 file.values(row, start, min(start + _BASES_AT_ONCE, file.num_bins))
-        return f"{num_tracks:,} tracks of {file.num_bins:,} bins"
+        return f"{counted(num_tracks, 'track')} of {counted(file.num_bins, 'bin')}"
 
 
 def _check_scores(path: Path) -> str:
     with ScoreFile(path) as file:
-        return f"scores of {sum(1 for _ in file.rows()):,} variants"
+        return f"scores of {counted(sum(1 for _ in file.rows()), 'variant')}"
 
 
 def _check_mutagenesis(path: Path) -> str:
     with MutagenesisFile(path) as file:
         for _ in file.blocks(_ITEMS_AT_ONCE):
             pass
-        return f"{file.layout.num_bases:,} bases, changed to every other, in {len(file.layout.stretches):,} stretches"
+        bases, stretches = counted(file.layout.num_bases, "base"), counted(len(file.layout.stretches), "stretch")
+        return f"{bases}, changed to every other, in {stretches}"
 
 
 def _check_parquet(path: Path) -> str:
@@ -151,14 +153,14 @@ def _check_bigwig(path: Path) -> str:
         for chrom, length in file.lengths.items():
             for start in range(0, length, _BASES_AT_ONCE):
                 file.values(Interval(chrom, start, min(start + _BASES_AT_ONCE, length)))
-        return f"a track on {len(file.lengths):,} contigs"
+        return f"a track on {counted(len(file.lengths), 'contig')}"
 
 
 def _check_model(path: Path) -> str:
     from genoformer.models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
-    return f"a {checkpoint.kind} model of {checkpoint.num_parameters:,} parameters"
+    return f"a {checkpoint.kind} model of {counted(checkpoint.num_parameters, 'parameter')}"
 
 
 def _check_training_state(path: Path) -> str:
@@ -173,7 +175,7 @@ def _check_training_state(path: Path) -> str:
 
 
 def _check_vcf(path: Path) -> str:
-    return f"{sum(1 for _ in read_vcf(path)):,} records"
+    return counted(sum(1 for _ in read_vcf(path)), "record")
 
 
 def _check_table(path: Path) -> str:
@@ -192,7 +194,7 @@ def _check_table(path: Path) -> str:
         raise DataError(f"{path}: cannot be read after {num_rows + 1} lines ({error}); make it again") from None
     if not line.endswith("\n"):
         raise DataError(f"{path}: ends within a line or is empty, so it is cut off; make it again")
-    return f"{num_rows:,} rows"
+    return counted(num_rows, "row")
 
 
 def _open_text(path: Path) -> TextIO:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -37,6 +38,8 @@ from genoformer.workflows.predictor import Predictor, load_predictor
 from genoformer.workflows.prepare import Calls, PreparedMolecule, PrepareSettings
 from genoformer.workflows.run_facts import run_facts
 from genoformer.workflows.stitch import Outcome, StitchSettings, ccs_read, corrected_read, stitch
+
+logger = logging.getLogger(__name__)
 
 _MAX_UNWRITTEN = 64  # molecules between the model and the writer
 _WAITING_PER_WORKER = 2  # molecules that a pileup process has, so that none waits for the next
@@ -91,8 +94,14 @@ def correct(options: CorrectOptions, on_progress: Callable[[int, float], None] |
                 output.abandon()
                 raise
             flow.seconds.streaming = time.perf_counter() - streaming_began
+    if not output.counts.zmws:
+        logger.warning("%s: has no ZMWs%s, so the output has no reads", options.subreads, _of_shard(options))
     total = time.perf_counter() - began
     return output.finish({"run": run_facts(predictor, pool, flow, total)})
+
+
+def _of_shard(options: CorrectOptions) -> str:
+    return f" in shard {options.shard[0]}/{options.shard[1]}" if options.shard else ""
 
 
 def _progress(

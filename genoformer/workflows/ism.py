@@ -57,7 +57,7 @@ def ism(options: IsmOptions, on_progress: OnProgress | None = None) -> dict[str,
         check_can_draw_logos()
     settings, device = options.settings, str(find_device(options.device))
     model = open_track_model(options.model, settings.species, settings.tracks, (device,), options.threads)
-    scoring = make_scoring(model.config, model.outputs, settings)
+    scoring = make_scoring(model.config, model.outputs, settings, device)
     with Genome(options.genome) as genome, _vcf(options) as vcf:
         identity = run_identity(options, model, vcf, scoring)
         if options.resume and (done := finished_summary(options.output, identity)) is not None:

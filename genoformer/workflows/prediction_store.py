@@ -5,6 +5,7 @@ With a folder of bigWigs as output, the other files are in it and called `predic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from genoformer.workflows.filled_output import FilledOutput
 from genoformer.workflows.output import summary_path
 
 _HDF5_SUFFIXES = (".h5", ".hdf5")
-_BIGWIG_SUFFIXES = (".bw", ".bigwig")
+_FILE_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")  # not that of a folder called v1.2
 PREDICTIONS, CONTRIBUTIONS = "predictions", "contributions"
 
 
@@ -28,7 +29,7 @@ def is_hdf5(output: Path) -> bool:
 
 def check_output(output: Path, shard: tuple[int, int]) -> None:
     """Raises UsageError for an output that cannot be, or not of a shard (i, n)."""
-    if output.suffix.lower() in _BIGWIG_SUFFIXES:
+    if _FILE_SUFFIX.fullmatch(output.suffix) and not is_hdf5(output) and not output.is_dir():
         raise UsageError(f"--output is '{output}'; expected a folder for a bigWig a track, or a .h5 file")
     if shard != (1, 1) and not is_hdf5(output):
         raise UsageError("--shard needs a .h5 file as output: 'expression join' makes bigWigs of all shards")

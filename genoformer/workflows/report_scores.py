@@ -15,9 +15,10 @@ from genoformer.errors import DataError, UsageError
 from genoformer.genome.interval import find_contig
 from genoformer.genome.track_choice import choose_tracks
 from genoformer.genome.variant import Variant, centred_window, grid_window
-from genoformer.genome.variant_scores import full_names
+from genoformer.genome.variant_scores import full_name
 from genoformer.io.reads import write_bytes
 from genoformer.io.score_hdf5 import ScoreFile
+from genoformer.wording import counted, near_hint
 from genoformer.workflows.report_variants import ReportedVariant, ReportFacts, variants_html
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 IGV_VERSION = "3.8.10"  # of npm's package igv, with which the page is tested
 IGV_SHA256 = "87b991ae2a720978172e269dd5127c495e56df5af31144dff19c83124e2f5744"  # of its dist/igv.min.js
 MAX_TOP = 10_000
+_SCORES_SHOWN = 8  # in a message
 _MAX_IGV_BYTES = 1 << 25
 _HTML_SUFFIXES = (".html", ".htm")
 _TOLD = ("model", "genome", "species", "version", "precision")
@@ -108,11 +110,12 @@ def _read_igv(path: Path) -> str:
 
 def _ranked_scores(options: ReportOptions, scores: Sequence[str]) -> list[str]:
     """The names of a file's scores, the one that ranks first."""
-    first = scores[0]
-    if options.rank_by is not None:
-        first = options.rank_by if options.rank_by in scores else full_names([options.rank_by])[0]
+    wanted = scores[0] if options.rank_by is None else options.rank_by
+    first = wanted if wanted in scores else full_name(wanted)
     if first not in scores:
-        raise UsageError(f"--rank-by is '{options.rank_by}'; {options.scores} has {', '.join(scores)}")
+        shown, more = ", ".join(scores[:_SCORES_SHOWN]), len(scores) - _SCORES_SHOWN
+        shown += f" and {counted(more, 'other score')}" if more > 0 else ""
+        raise UsageError(f"--rank-by is '{wanted}'; {options.scores} has {shown}{near_hint(wanted, scores)}")
     return [first, *(score for score in scores if score != first)]
 
 

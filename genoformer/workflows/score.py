@@ -49,7 +49,7 @@ def score(options: ScoreOptions, on_progress: OnProgress | None = None) -> dict[
         settings, device = options.settings, str(find_device(options.device))
         model = open_track_model(options.model, settings.species, settings.tracks, (device,), options.threads)
         genes = _gene_scorer(options, model.config, genome)
-        scoring = make_scoring(model.config, model.outputs, settings, options.background, genes)
+        scoring = make_scoring(model.config, model.outputs, settings, device, options.background, genes)
         identity = run_identity(options, model, vcf, scoring)
         if options.resume and (done := finished_summary(options.outputs, identity)) is not None:
             return done

@@ -114,7 +114,7 @@ def score_variants(
     else:
         opened = open_track_model(os.fspath(model), chosen.species, chosen.tracks, (str(find_device(device)),), None)
         origin, outputs, model = origin | opened.notes, opened.outputs, opened.load()
-    scoring = make_scoring(model.config, outputs, chosen)
+    scoring = make_scoring(model.config, outputs, chosen, model.positions.device.type)
     with Genome(os.fspath(genome)) as contigs:
         scorer = make_scorer(model, contigs.codes, scoring)
         name, records = _records(variants)

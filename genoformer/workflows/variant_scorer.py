@@ -145,12 +145,14 @@ def make_scoring(
     config: ExpressionConfig,
     outputs: Outputs,
     settings: ScoreSettings,
+    device: str,
     background: str | Path | None = None,
     genes: GeneScorer | None = None,
 ) -> Scoring:
     """What is scored with some outputs of a model.
 
     Args:
+        device: that will score, for what there is to say of the precision.
         background: a file of scores of other variants.
     Raises:
         UsageError: settings that cannot work with this model.
@@ -158,7 +160,9 @@ def make_scoring(
     """
     settings.check()
     settings.check_model(config)
-    if settings.precision != "fp32":
+    if settings.precision == "tf32" and device == "cpu":
+        logger.warning("scoring in fp32: a CPU has no tf32")
+    elif settings.precision != "fp32":
         logger.warning(
             "scoring in %s, not fp32: away from a variant its rounding may be larger than the effects",
             settings.precision,

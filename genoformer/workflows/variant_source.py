@@ -19,6 +19,7 @@ from genoformer.genome.interval import Interval, find_contig
 from genoformer.genome.variant import Variant
 from genoformer.io.genome_fasta import Genome, contig_hint
 from genoformer.io.vcf import Unscored, VcfRecord
+from genoformer.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -94,8 +95,8 @@ class VariantSource:
         num_wrong = counts[MISMATCHED] + counts[NOT_IN_GENOME]
         if self.ref_mismatch == "error" and num_wrong:
             raise DataError(
-                f"{self.name}: {num_wrong} of {counts.total()} ALTs have a REF that is not in {self.genome.path}; "
-                "check the genome build, or say --ref-mismatch skip, flip or trust"
+                f"{self.name}: {num_wrong} of {counted(counts.total(), 'ALT')} with a REF that is not in "
+                f"{self.genome.path}; check the genome build, or say --ref-mismatch skip, flip or trust"
             )
         return counts
 

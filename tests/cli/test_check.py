@@ -13,7 +13,7 @@ def test_every_file_is_checked_and_the_exit_code_speaks_for_all(tmp_path):
     (tmp_path / "rows.tsv").write_text("a\n")
     result = run(tmp_path / "cut.fastq", tmp_path / "good.fastq", tmp_path / "rows.tsv")
     assert result.exit_code == 1
-    assert result.stdout == (f"{tmp_path}/good.fastq: whole, 1 reads, 3 bases\n{tmp_path}/rows.tsv: whole, 0 rows\n")
+    assert result.stdout == (f"{tmp_path}/good.fastq: whole, 1 read, 3 bases\n{tmp_path}/rows.tsv: whole, 0 rows\n")
     assert result.stderr.startswith(f"genoformer: error: {tmp_path}/cut.fastq: cannot be read as FASTQ")
     assert result.stderr.count("\n") == 1
 
@@ -24,4 +24,4 @@ def test_a_folder_of_whole_files(tmp_path):
     (tmp_path / "notes.txt").write_text("not ours")
     result = run(tmp_path)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == f"{tmp_path}/sub/good.fastq: whole, 1 reads, 3 bases\n"
+    assert result.stdout == f"{tmp_path}/sub/good.fastq: whole, 1 read, 3 bases\n"

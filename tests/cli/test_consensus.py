@@ -273,11 +273,43 @@ def test_filter(tmp_path):
     assert result.stdout == FASTQ.decode()
 
 
+def test_quiet_filter_and_join(inputs, tmp_path):
+    (tmp_path / "reads.fq").write_bytes(FASTQ)
+    done = invoke("filter", tmp_path / "reads.fq", "-o", tmp_path / "kept.fq", "--min-quality", "25", "--quiet")
+    assert (done.exit_code, done.output) == (0, "")
+    invoke("correct", *inputs, "-o", tmp_path / "1.fastq", "--shard", "1/1", "-t", "1")
+    done = invoke("join", tmp_path / "1.fastq", "-o", tmp_path / "all.fastq", "-q")
+    assert (done.exit_code, done.output) == (0, "")
+    assert (tmp_path / "all.fastq").read_bytes() == (tmp_path / "1.fastq").read_bytes()
+
+
+def test_quiet_examples(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "genoformer.workflows.examples.make_examples",
+        lambda options: made.append(options) or {"n_zmw_processed": 1, "n_zmw_pass": 1, "n_examples_train": 3},
+    )
+    arguments = [
+        "examples",
+        "s.bam",
+        "c.bam",
+        "--truth-to-ccs",
+        "t.bam",
+        "--truth-bed",
+        "t.bed",
+        "--truth-split",
+        "t.tsv",
+    ]
+    assert invoke(*arguments, "-o", tmp_path, "-q").output == ""
+    assert invoke(*arguments, "-o", tmp_path).stderr == "1 of 1 molecule: 3 train, 0 eval, 0 test\n"
+    assert len(made) == 2
+
+
 def test_filter_of_a_cut_file(tmp_path):
     path = tmp_path / "reads.fq.gz"
     path.write_bytes(gzip.compress(FASTQ)[:-9])
     result = invoke("filter", path, "-o", tmp_path / "kept.fastq", "--min-quality", "25")
-    expected = f"{path}: cannot be read as FASTQ after 1 reads: Compressed file ended before"
+    expected = f"{path}: cannot be read as FASTQ after 1 read: Compressed file ended before"
     assert error_line(result).startswith(expected)
     assert [file.name for file in tmp_path.iterdir()] == ["reads.fq.gz"]
 

@@ -42,7 +42,7 @@ def test_align(app, folder, tmp_path):
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.splitlines() == [
         "genoformer: 4 of 6 subreads of 3 ZMWs aligned",
-        "genoformer: no CCS read: 2 subreads of 1 ZMWs",
+        "genoformer: no CCS read: 2 subreads of 1 ZMW",
     ]
     assert len(records_of(tmp_path / "out.bam")) == 4
 

@@ -34,7 +34,7 @@ def test_draft(app, raw, tmp_path):
     first, second = result.stderr.splitlines()
     assert first.startswith("genoformer: 2 drafts of ")
     assert first.endswith(" bases from 3 ZMWs")
-    assert second == "genoformer: too few full passes: 1 ZMWs"
+    assert second == "genoformer: too few full passes: 1 ZMW"
     assert len(records_of(tmp_path / "out.bam")) == 2
     assert (tmp_path / "out.bam.summary.json").exists()
 

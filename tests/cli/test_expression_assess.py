@@ -30,7 +30,7 @@ def test_assess(arguments, tmp_path):
     assert lines[0] == "genoformer: split test, head human: 5 windows, 40 bins of 8 bp"
     assert [line.split(",")[0] for line in lines[1:]] == [
         "genoformer: CAGE: 2 tracks",
-        "genoformer: DNASE: 1 tracks",
+        "genoformer: DNASE: 1 track",
         "genoformer: all: 3 tracks",
     ]
     assert ", means: pearson_bins " in lines[3]
@@ -67,7 +67,7 @@ def test_every_flag_arrives(monkeypatch, tmp_path):
         )
     ]  # fmt: skip
     assert result.stderr.splitlines() == [
-        "genoformer: split s, head fly: 1 windows, 2 bins of 3 bp, 4 genes",
+        "genoformer: split s, head fly: 1 window, 2 bins of 3 bp, 4 genes",
         "genoformer: all: 3 tracks, means: pearson_bins -",
-        "genoformer: 1 tracks never vary, measured or predicted, and are left out of the means",
+        "genoformer: left out of the means, for they never vary, measured or predicted: 1 track",
     ]

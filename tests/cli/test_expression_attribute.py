@@ -12,7 +12,7 @@ def test_attribute(tmp_path):
     base = ["attribute", options.genome, "chr2:101-120", "-m", options.model, "--species", "human", "-t", 1]
     result = invoke(*base, "-o", tmp_path / "out", "--logos", 0)
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.endswith("genoformer: contributions of 20 bases in 1 regions\n")
+    assert result.stderr.endswith("genoformer: contributions of 20 bases in 1 region\n")
     assert len(list((tmp_path / "out").glob("*.bw"))) == 1
     assert invoke(*base, "-o", tmp_path / "a.h5", "-q").stderr == ""
 

@@ -22,7 +22,7 @@ def test_every_flag_arrives(tmp_path, monkeypatch):
     summary = {"promoters": 1, "enhancers": 2, "working": 3, "variants": 4}
     monkeypatch.setattr(workflow, "simulate_expression", lambda options: arrived.append(options) or summary)
     result = invoke("--seed", 3, "--size", "1Mb", "--contigs", 5, "--region", "2kb", "-o", tmp_path)
-    assert result.stderr == "genoformer: 1 promoters and 2 enhancers, 3 of them working; 4 variants\n"
+    assert result.stderr == "genoformer: 1 promoter and 2 enhancers, 3 of them working; 4 variants\n"
     invoke("--seed", 4, "-o", tmp_path)
     assert arrived == [
         SimulateExpressionOptions(tmp_path, 3, 1_000_000, 5, 2000), SimulateExpressionOptions(tmp_path, 4)

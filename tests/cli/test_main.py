@@ -155,6 +155,10 @@ def count(lines: int) -> None:
         print(number)
 
 @app.command()
+def echo(length: int) -> None:
+    typer.echo("x" * length)
+
+@app.command()
 def wait() -> None:
     print("ready", flush=True)
     time.sleep(60)
@@ -180,8 +184,9 @@ def test_a_reader_that_goes_away_ends_the_command_silently(start_command, lines)
     assert (process.returncode, stderr) == (141, "")
 
 
-def test_a_full_disk_behind_standard_output_is_named(start_command):
-    with open("/dev/full", "wb") as full, start_command("count", "3", stdout=full) as process:
+@pytest.mark.parametrize("arguments", [("count", "3"), ("count", "100000"), ("echo", "100000"), ("--help",)])
+def test_a_full_disk_behind_standard_output_is_named(start_command, arguments):
+    with open("/dev/full", "wb") as full, start_command(*arguments, stdout=full) as process:
         stderr = process.stderr.read()
     assert (process.returncode, stderr) == (1, "genoformer: error: standard output: No space left on device\n")
 

@@ -316,7 +316,7 @@ def test_fastq_of_every_layout(tmp_path, content, expected):
 
 
 BROKEN_FASTQ = {
-    "cut in a name": (b"@m/1\nA\n+\nI\n@m/", "after 1 reads: Unexpected end of file"),
+    "cut in a name": (b"@m/1\nA\n+\nI\n@m/", "after 1 read: Unexpected end of file"),
     "cut in bases": (b"@m/1\nACGT\n", "after 0 reads: End of file without quality information."),
     "cut before qualities": (b"@m/1\nACGT\n+\n", "after 0 reads: Unexpected end of file"),
     "cut in qualities": (b"@m/1\nACGT\n+\nII", r"after 0 reads: Lengths .* differs for m/1 \(4 and 2\)"),
@@ -339,8 +339,8 @@ def test_broken_fastq_is_an_error(tmp_path, kind):
 
 
 BROKEN_GZIP = {
-    "gzip cut": (gzip.compress(FASTQ)[:-9], "cannot be read as FASTQ after 1 reads: Compressed file ended before"),
-    "gzip checksum": (gzip.compress(FASTQ)[:-8] + bytes(8), "cannot be read as FASTQ after 1 reads: CRC check failed"),
+    "gzip cut": (gzip.compress(FASTQ)[:-9], "cannot be read as FASTQ after 1 read: Compressed file ended before"),
+    "gzip checksum": (gzip.compress(FASTQ)[:-8] + bytes(8), "cannot be read as FASTQ after 1 read: CRC check failed"),
     "gzip and more": (gzip.compress(FASTQ) + b"more", "cannot be read as FASTQ after .* Not a gzipped file"),
     "BGZF cut in a block": (bgzf(FASTQ, 20)[:-30], "has no end-of-file block, so it is truncated; copy it again"),
     "BGZF cut between blocks": (bgzf(FASTQ, 20)[:-28], "has no end-of-file block, so it is truncated; copy it again"),

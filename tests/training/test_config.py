@@ -5,6 +5,8 @@ import pytest
 from genoformer.config import Config, ConsensusConfig
 from genoformer.errors import ConfigError
 from genoformer.training.config import DistillationConfig, OptimizerConfig, TrainConfig, load_toml
+from genoformer.training.consensus import ConsensusTrainConfig
+from genoformer.training.expression import ExpressionTrainConfig
 
 
 class Task(Config):
@@ -52,7 +54,7 @@ def test_settings_alone_and_below_several_tables():
         (["zzz=4"], "--set: unknown key 'zzz'"),
         (["batch_size=0"], "--set: batch_size is 0: Input should be greater than or equal to 1"),
         (["optimizer.lr=nan"], "optimizer.lr is nan: Input should be"),
-        (["precision=fp16"], "precision is 'fp16': Input should be 'fp32' or 'bf16'"),
+        (["precision=fp16"], "precision is 'fp16': Input should be 'fp32', 'tf32' or 'bf16'"),
         (["steps=4"], "run.toml: set exactly one of epochs and steps"),
         (["batch_size"], "--set batch_size: expected KEY=VALUE or TABLE.KEY=VALUE"),
         (["optimizer..eps=1"], "expected KEY=VALUE"),
@@ -84,6 +86,25 @@ def test_a_missing_table_and_a_broken_or_missing_file_are_named(tmp_path):
         load_toml(TrainConfig, broken)
     with pytest.raises(ConfigError, match=r"none.toml: cannot be read: No such file"):
         load_toml(TrainConfig, tmp_path / "none.toml")
+
+
+def test_a_config_of_the_other_task_is_said_to_be_one(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("steps = 3\n[model]\nwindow_bp = 1024\nnum_layers = 2\n")
+    with pytest.raises(ConfigError, match=r"run.toml: is of a model that 'genoformer expression train' trains$"):
+        load_toml(ConsensusTrainConfig, path)
+    path.write_text("steps = 3\n[model]\nmax_passes = 20\nnum_layers = 2\n")
+    with pytest.raises(ConfigError, match=r"run.toml: is of a model that 'genoformer consensus train' trains$"):
+        load_toml(ExpressionTrainConfig, path)
+
+
+@pytest.mark.parametrize("model", ["max_passes = 2\nwindow_bp = 8", "windov_bp = 8", "num_layers = 2\nzzz = 1"])
+def test_a_config_of_neither_task_has_an_unknown_key(tmp_path, model):
+    path = tmp_path / "run.toml"
+    path.write_text(f"steps = 3\n[model]\n{model}\n")
+    for kind in (ConsensusTrainConfig, ExpressionTrainConfig):
+        with pytest.raises(ConfigError, match=r"run.toml: unknown key 'model\."):
+            load_toml(kind, path)
 
 
 def test_total_steps():

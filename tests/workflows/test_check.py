@@ -136,7 +136,7 @@ def test_other_files_that_are_not_whole(tmp_path, name, content, text):
 def test_other_files_that_are_whole(tmp_path):
     for name, content, found in (
         ("rows.tsv", "#note\na\tb\n1\t2\n", None),
-        ("rows.tsv", "a\tb\n1\t2\n", "1 rows"),
+        ("rows.tsv", "a\tb\n1\t2\n", "1 row"),
         ("rows.parquet", "PAR1...PAR1", "a Parquet table"),
         ("any.json", json.dumps({"a": 1}), "a JSON object"),
         ("page.html", "<html></html>\n", "a page"),

@@ -14,7 +14,7 @@ from genoformer.models.checkpoint import model_hash
 from genoformer.workflows.correct import correct
 from genoformer.workflows.correct_options import CorrectOptions
 from genoformer.workflows.output import summary_path
-from tests.bam_builder import REVERSE, UNMAPPED, ccs_read, subread
+from tests.bam_builder import REVERSE, UNMAPPED, bgzf, ccs_read, raw_header, subread
 from tests.correct_inputs import (
     READ_GROUP,
     TINY,
@@ -219,6 +219,16 @@ def test_a_molecule_without_subreads(tmp_path):
     assert (counts["outcomes"]["no_subreads"], counts["written"], counts["unusable_subreads"]) == (1, 2, 1)
     run_correct(inputs, tmp_path / "b.fastq", on_fail="ccs")
     assert by_name(tmp_path / "b.fastq")[molecules[1].ccs.name][0] == molecules[1].ccs.sequence
+
+
+@pytest.mark.parametrize(("shard", "part"), [(None, ""), ((2, 3), " in shard 2/3")])
+def test_raw_subreads_without_a_read_are_said_to_have_none(tmp_path, caplog, shard, part):
+    (tmp_path / "raw.bam").write_bytes(bgzf(raw_header([])))
+    options = CorrectOptions(str(tmp_path / "raw.bam"), None, str(tmp_path / "a.fastq"), model="vote", shard=shard)
+    assert correct(options)["counts"]["zmws"] == 0
+    assert (tmp_path / "a.fastq").read_bytes() == b""
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line == f"{tmp_path / 'raw.bam'}: has no ZMWs{part}, so the output has no reads"
 
 
 def test_min_length(inputs, tmp_path):

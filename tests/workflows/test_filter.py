@@ -123,7 +123,7 @@ def bad_inputs(tmp_path):
     ("kind", "text"),
     [
         ("gzip cut", "cut.fastq.gz: cannot be read as FASTQ after 3 reads: Compressed file ended before"),
-        ("FASTQ cut", "cut.fastq: cannot be read as FASTQ after 1 reads: Unexpected end of file"),
+        ("FASTQ cut", "cut.fastq: cannot be read as FASTQ after 1 read: Unexpected end of file"),
         ("FASTA", "reads.fa: cannot be read as FASTQ after 0 reads: Records in Fastq files should start with '@'"),
         ("no qualities", "noqual.bam: read m/1/ccs has no qualities"),
         ("empty BAM", "empty.bam: the file is empty; expected a BAM file"),

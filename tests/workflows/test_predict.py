@@ -243,6 +243,11 @@ def test_a_gpu_predicts_what_the_cpu_does(options, whole, tmp_path, batch_size):
         ({"shifts": (1, 1)}, UsageError, r"expected different numbers of bases"),
         ({"shared_bins": 7}, UsageError, r"--overlap is 7 bins; expected fewer than a window's 7"),
         ({"output": Path("a.bw")}, UsageError, r"--output is 'a.bw'; expected a folder for a bigWig a track, or a .h5"),
+        (
+            {"output": Path("a.txt")},
+            UsageError,
+            r"--output is 'a.txt'; expected a folder for a bigWig",
+        ),
         ({"output": Path("a"), "shard": (1, 2)}, UsageError, r"--shard needs a .h5 file"),
         ({"shard": (3, 2)}, UsageError, r"--shard is 3/2; expected i/N"),
         ({"batch_size": 0}, UsageError, r"--batch-size is 0"),

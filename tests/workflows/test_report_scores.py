@@ -159,7 +159,8 @@ def test_equal_files_give_equal_bytes(options, tmp_path):
     [
         ({"output": Path("a.pdf")}, UsageError, "--output is 'a.pdf'; expected a .html file"),
         ({"top": 0}, UsageError, "--top is 0; expected 1 to 10,000"),
-        ({"rank_by": "d1"}, UsageError, "--rank-by is 'd1'; .* has sad_sum, max"),
+        ({"rank_by": "d1"}, UsageError, "--rank-by is 'd1'; .* has sad_sum, max$"),
+        ({"rank_by": "sad_sun"}, UsageError, r"--rank-by is 'sad_sun'; .* has sad_sum, max; did you mean 'sad_sum'\?$"),
         ({"tracks": ("x",)}, UsageError, "tracks 'x': none has such"),
         ({"igv": Path("missing.js")}, DataError, "missing.js: cannot be read: No such file"),
         ({"scores": Path(__file__)}, DataError, "is no whole file of variant scores"),

@@ -56,7 +56,7 @@ def test_file(tmp_path, scores):
 
 
 def test_what_cannot_be(case):
-    with pytest.raises(DataError, match=r"variants: 1 of 1 ALTs have a REF that is not in .*genome\.fa"):
+    with pytest.raises(DataError, match=r"variants: 1 of 1 ALT with a REF that is not in .*genome\.fa"):
         genoformer.score_variants(case.model, case.genome, [case.variants[0].flipped()], species="human", device="cpu")
     with pytest.raises(UsageError, match="score_variants: unknown setting 'speces'"):
         genoformer.score_variants(case.model, case.genome, [Variant("chr1", 0, "A", "C")], speces="human")

@@ -79,7 +79,7 @@ WRONG = [
 
 def test_error_lists_all_and_ends(genome, caplog):
     source = source_of(genome, WRONG)
-    message = f"calls.vcf: 6 of 7 ALTs have a REF that is not in {genome.path}; check the genome build, or say"
+    message = f"calls.vcf: 6 of 7 ALTs with a REF that is not in {genome.path}; check the genome build, or say"
     with pytest.raises(DataError, match=re.escape(message)):
         source.check(range(1, 8))
     assert [record.getMessage().replace(str(genome.path), "FA") for record in caplog.records] == [
@@ -93,7 +93,7 @@ def test_error_lists_all_and_ends(genome, caplog):
 
 
 def test_every_alt_of_a_wrong_record_is_counted(genome):
-    with pytest.raises(DataError, match="2 of 4 ALTs have a REF"):
+    with pytest.raises(DataError, match="2 of 4 ALTs with a REF"):
         source_of(genome, [("chr1", 2, "T", "G,A"), ("chr1", 1, "A", "C,<DEL>")]).check(range(1, 3))
 
 
