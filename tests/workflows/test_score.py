@@ -136,22 +136,6 @@ def test_vcf_keeps_what_the_input_has(case, tmp_path):
     np.testing.assert_array_equal(np.float32([scores[:4], scores[8:], second.info["SAD_SUM"]]), sad)
 
 
-@pytest.mark.parametrize(
-    ("precision", "said"),
-    [
-        ("fp32", []),
-        ("tf32", ["scoring in fp32: a CPU has no tf32"]),
-        (
-            "bf16-tower",
-            ["scoring in bf16-tower, not fp32: away from a variant its rounding may be larger than the effects"],
-        ),
-    ],
-)
-def test_what_a_precision_does_is_said(case, tmp_path, caplog, precision, said):
-    score(options_of(case, tmp_path / "s.h5", settings=dataclasses.replace(HUMAN, precision=precision)))
-    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == said
-
-
 def test_records_of_shards():
     for num_records, count in ((7, 3), (2, 5), (0, 2), (100, 7)):
         numbers = [number for i in range(1, count + 1) for number in shard_records(num_records, (i, count))]
