@@ -14,6 +14,7 @@ from genoformer.errors import OutputError
 from genoformer.workflows.join import join_shards
 from genoformer.workflows.output import journal_path
 from tests.correct_inputs import records, renumber, run_correct, save_tiny_model, simulate_molecules, write_inputs
+from tests.small_disk import enlarge, small_disk
 from tests.workflows.test_robustness import COMMAND, SOURCES, assert_group_ends, finish, group_members
 
 NUM_ZMWS = 960
@@ -80,33 +81,19 @@ def test_a_device_whose_process_is_killed(inputs, model, whole, tmp_path):
     assert records(output) == whole
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder on a disk of its own that has room for few reads, and a function that makes it larger."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("only root may mount a small disk, and not in every container")
-    try:
-        yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_full_disk(inputs, model, whole, small_disk):
-    folder, make_room = small_disk
-    output = folder / "out.bam"
-    process = start(inputs, output, model, "--device", "cpu", "--quiet")
-    _, messages = process.communicate(timeout=300)
-    assert process.returncode == 1
-    assert messages.startswith("genoformer: error: ")
-    assert messages.endswith("No space left on device\n")
-    assert messages.count("\n") == 1
-    assert not output.exists()
-    make_room()
-    finish(start(inputs, output, model, "--device", "cpu", "--resume"))
-    assert records(output) == whole
+def test_a_full_disk(inputs, model, whole, tmp_path):
+    with small_disk(tmp_path / "disk", "64k") as folder:
+        output = folder / "out.bam"
+        process = start(inputs, output, model, "--device", "cpu", "--quiet")
+        _, messages = process.communicate(timeout=300)
+        assert process.returncode == 1
+        assert messages.startswith("genoformer: error: ")
+        assert messages.endswith("No space left on device\n")
+        assert messages.count("\n") == 1
+        assert not output.exists()
+        enlarge(folder, "64m")
+        finish(start(inputs, output, model, "--device", "cpu", "--resume"))
+        assert records(output) == whole
 
 
 def test_input_that_is_damaged_in_the_middle(inputs, model, whole, tmp_path):
