@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from genoformer.cli.consensus_draft import MAX_LENGTH_HELP, MAX_PASSES_HELP, MIN_PASSES_HELP
-from genoformer.cli.terminal import Progress, Quiet, parse_shard, set_up_log
+from genoformer.cli.terminal import Devices, Progress, Quiet, parse_shard, set_up_log
 from genoformer.wording import counted
 
 if TYPE_CHECKING:
@@ -32,13 +32,6 @@ BatchZmws = Annotated[
 ]
 Threads = Annotated[
     int | None, typer.Option("-t", "--threads", help="CPU cores to use. Default: all that this process may use.")
-]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        help="cpu, cuda, cuda:N, several of one kind (cuda:0,cuda:1), or 'all' GPUs: a process each, the same records. "
-        "Default: cuda where there is one, else cpu."
-    ),
 ]
 Precision = Annotated[
     Literal["fp32", "bf16"], typer.Option(help="Arithmetic of the model; bf16 is faster and calls a few other bases.")
@@ -92,7 +85,7 @@ def correct(
     batch_size: BatchSize = None,
     batch_zmws: BatchZmws = 8,
     threads: Threads = None,
-    device: Device = None,
+    device: Devices = None,
     precision: Precision = "fp32",
     skip_windows_above: SkipWindowsAbove = 45,
     min_quality: MinQuality = 20,
@@ -143,7 +136,7 @@ def run(
     batch_size: BatchSize = None,
     batch_zmws: BatchZmws = 8,
     threads: Threads = None,
-    device: Device = None,
+    device: Devices = None,
     precision: Precision = "fp32",
     skip_windows_above: SkipWindowsAbove = 45,
     min_quality: MinQuality = 20,

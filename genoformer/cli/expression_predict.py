@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from genoformer.cli import expression_options as given
-from genoformer.cli.terminal import Count, Quiet, parse_shard, set_up_log
+from genoformer.cli.terminal import Count, Devices, Quiet, parse_shard, set_up_log
 from genoformer.wording import counted
 
 PREDICT_HELP = (
@@ -45,7 +45,7 @@ def predict(
         ),
     ] = None,
     batch_size: given.WindowBatch = 4,
-    device: given.Device = None,
+    device: Devices = None,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Arithmetic of the model.")] = "fp32",
     threads: given.Threads = None,
     shard: given.RegionShard = "1/1",
@@ -87,7 +87,7 @@ def join(
 
 
 def _report(summary: dict[str, Any], quiet: bool) -> None:
-    counts, seconds = summary["counts"], summary.get("run", {}).get("seconds")
+    counts, seconds = summary["counts"], summary.get("run", {}).get("seconds", {}).get("total")
     in_time = f" in {seconds:,.1f} s" if seconds else ""
     if not quiet:
         typer.echo(

@@ -9,6 +9,13 @@ from typing import Annotated
 
 import typer
 
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        help="cpu, cuda, cuda:N, several of one kind (cuda:0,cuda:1), or 'all' GPUs: a process each, the same records. "
+        "Default: cuda where there is one, else cpu."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors on stderr.")]
 
 _BASES = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(|bp|kb|mb|gb)", re.IGNORECASE)

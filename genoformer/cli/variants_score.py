@@ -9,7 +9,6 @@ import typer
 
 from genoformer.cli.expression_options import (
     BothStrands,
-    Device,
     GenomeFile,
     Model,
     Resume,
@@ -19,7 +18,7 @@ from genoformer.cli.expression_options import (
     TrackChoice,
     parse_shifts,
 )
-from genoformer.cli.terminal import Count, Quiet, parse_bases, parse_shard, set_up_log
+from genoformer.cli.terminal import Count, Devices, Quiet, parse_bases, parse_shard, set_up_log
 from genoformer.cli.variants_ism import describe_mutagenesis
 from genoformer.wording import counted
 
@@ -96,7 +95,7 @@ def score(
     batch_size: Annotated[
         int | None, typer.Option(help="Sequences that the model takes at once. Default: 1 on CPU, 8 on CUDA.", min=1)
     ] = None,
-    device: Device = None,
+    device: Devices = None,
     precision: Annotated[
         Literal["fp32", "tf32", "bf16-tower", "bf16"],
         typer.Option(help="Arithmetic of the model. All but fp32 hide small effects."),
@@ -162,6 +161,6 @@ def join(
 def describe(summary: dict[str, Any]) -> str:
     """A line on what became of the variants of a run, or of shards put together."""
     counts = ", ".join(f"{name} {count:,}" for name, count in summary.get("counts", {}).items())
-    seconds = summary.get("run", {}).get("seconds")
+    seconds = summary.get("run", {}).get("seconds", {}).get("total")
     in_time = f" in {seconds:,.1f} s" if seconds else ""
     return f"genoformer: {counted(summary['variants'], 'variant')} scored{f' ({counts})' if counts else ''}{in_time}"

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genoformer.config import ExpressionConfig
 from genoformer.errors import UsageError
 from genoformer.genome.alphabet import one_hot, reverse_complement_codes
 from genoformer.genome.interval import Interval
@@ -80,6 +81,22 @@ class PredictorSettings:
     batch_size: int = 1
     precision: Precision = "fp32"
 
+    def check(self, config: ExpressionConfig) -> None:
+        """Raises UsageError for a species, track, shift, batch size or precision that cannot be, or not of a model."""
+        if self.species not in config.heads:
+            raise UsageError(f"species is '{self.species}'; the model has {', '.join(config.heads)}")
+        num_tracks = config.heads[self.species]
+        wrong = next((index for index in self.track_indices or () if not 0 <= index < num_tracks), None)
+        if wrong is not None:
+            raise UsageError(f"track {wrong} is asked for; '{self.species}' has {num_tracks}, from 0")
+        most = config.window_bp // 4
+        if not self.shifts or any(abs(shift) > most for shift in self.shifts):
+            raise UsageError(f"shifts are {list(self.shifts)}; expected at least one, from {-most} to {most} bp")
+        if self.batch_size < 1:
+            raise UsageError(f"the batch size is {self.batch_size}; expected at least 1")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"the precision is '{self.precision}'; expected one of {', '.join(PRECISIONS)}")
+
 
 class _Row(NamedTuple):
     """A sequence to predict: its codes uint8 [L], and codes and bins of the genome's sequence in the same view."""
@@ -107,11 +124,11 @@ class AllelePredictor:
         num_bins: bins of a prediction.
         views: that each prediction is the mean of.
     Raises:
-        UsageError: a species, track, shift or batch size that cannot be.
+        UsageError: settings that do not fit the model.
     """
 
     def __init__(self, model: ExpressionTransformer, fetch: Fetch, settings: PredictorSettings) -> None:
-        _check(model, settings)
+        settings.check(model.config)
         self.model, self.fetch, self.settings = model, fetch, settings
         self.config, self.num_bins = model.config, model.config.target_bins
         strands = (False, True) if settings.reverse_complement else (False,)
@@ -250,23 +267,6 @@ class AllelePredictor:
     @staticmethod
     def _turned(codes: np.ndarray, view: View) -> np.ndarray:
         return reverse_complement_codes(codes) if view.is_reverse else codes
-
-
-def _check(model: ExpressionTransformer, settings: PredictorSettings) -> None:
-    config = model.config
-    if settings.species not in config.heads:
-        raise UsageError(f"species is '{settings.species}'; the model has {', '.join(config.heads)}")
-    num_tracks = config.heads[settings.species]
-    wrong = next((index for index in settings.track_indices or () if not 0 <= index < num_tracks), None)
-    if wrong is not None:
-        raise UsageError(f"track {wrong} is asked for; '{settings.species}' has {num_tracks}, from 0")
-    most = config.window_bp // 4
-    if not settings.shifts or any(abs(shift) > most for shift in settings.shifts):
-        raise UsageError(f"shifts are {list(settings.shifts)}; expected at least one, from {-most} to {most} bp")
-    if settings.batch_size < 1:
-        raise UsageError(f"the batch size is {settings.batch_size}; expected at least 1")
-    if settings.precision not in PRECISIONS:
-        raise UsageError(f"the precision is '{settings.precision}'; expected one of {', '.join(PRECISIONS)}")
 
 
 def _in_batches(run: Callable[[list[RowT]], Tensor], rows: Sequence[RowT], batch_size: int) -> list[Tensor]:

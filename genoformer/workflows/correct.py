@@ -164,7 +164,7 @@ class _MoleculeWriter:
 def _run(
     options: CorrectOptions,
     predictor: Predictor,
-    pool: DevicePool | None,
+    pool: DevicePool[np.ndarray, Arrays] | None,
     source: MoleculeSource,
     writer: _MoleculeWriter,
     flow: Flow,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 
-from genoformer.errors import UsageError
+from genoformer.errors import GenoformerError, UsageError
 
 
 def find_device(name: str | None) -> torch.device:
@@ -56,3 +58,14 @@ def num_threads(threads: int | None) -> int:
     if threads is not None and threads < 1:
         raise UsageError(f"--threads is {threads}; expected at least 1")
     return threads or len(os.sched_getaffinity(0))
+
+
+@contextlib.contextmanager
+def enough_memory(device: str, what: str) -> Iterator[None]:
+    """Raises GenoformerError where a device has too little memory for `what` at once."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise GenoformerError(
+            f"{device} has too little memory for {what} at once; use a smaller --batch-size"
+        ) from None

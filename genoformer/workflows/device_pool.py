@@ -1,36 +1,38 @@
-"""A function of arrays on several devices: a process for each, and every batch to one that is free.
+"""A function on several devices: a process for each, and every item to one that is free.
 
-Arrays go through shared memory. A device has two lanes, so that one batch is handed over while another is computed. A
-single device needs no process: its function runs in a thread.
+Arrays whose form is known go through shared memory, all else through a pipe. A device has two lanes, so that one item
+is handed over while another is computed. A single device needs no process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import queue
 import signal
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any, Protocol, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from genoformer.errors import GenoformerError
-from genoformer.workflows.ordered_map import start_worker
+from genoformer.workflows.ordered_map import InlineExecutor, start_worker
 
+T = TypeVar("T")
+R = TypeVar("R")
 Arrays = tuple[np.ndarray, ...]
-Function = Callable[[np.ndarray], Arrays]
+Load = Callable[[str], contextlib.AbstractContextManager[Callable[[T], R]]]
 
 _LANES = 2
-_GO = b"\0"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,13 @@ class ArrayForm:
     def num_bytes(self) -> int:
         """Size of the array in memory."""
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+
+class Forms(NamedTuple):
+    """What a function of an array takes and gives, the same for each call."""
+
+    item: ArrayForm
+    results: tuple[ArrayForm, ...]
 
 
 @dataclass
@@ -61,120 +70,156 @@ class DeviceUse:
             self.batches += 1
             self.busy_seconds += seconds
 
+    def facts(self, streaming: float) -> dict[str, Any]:
+        """What a summary says of it; `streaming`: seconds in which it could have worked."""
+        return {
+            "device": self.device,
+            "batches": self.batches,
+            "busy_seconds": round(self.busy_seconds, 3),
+            "busy": round(self.busy_seconds / streaming, 3) if streaming else 0.0,
+        }
 
-class _Lane(Protocol):
-    def run(self, batch: np.ndarray) -> Arrays: ...
 
-
-class DevicePool:
+class DevicePool(Generic[T, R]):
     """Calls a function on whichever device is free.
 
     Args:
-        load: device name -> the function there; picklable where there are several devices.
+        load: device name -> a context in which the function is there; picklable where there are several devices.
         devices: names, one for each process; the same name may come again.
-        batch, results: what the function takes and gives, the same for each call.
+        forms: of a function of an array; None: what it takes and gives is anything picklable.
+        in_thread: a single device has a thread of its own; else whoever submits an item waits, and Ctrl-C ends it.
     Raises:
         Whatever `load` raises, or GenoformerError where a process dies.
     """
 
     def __init__(
-        self,
-        load: Callable[[str], Function],
-        devices: tuple[str, ...],
-        batch: ArrayForm,
-        results: tuple[ArrayForm, ...],
+        self, load: Load[T, R], devices: tuple[str, ...], forms: Forms | None = None, *, in_thread: bool = True
     ) -> None:
         self.use = [DeviceUse(device) for device in devices]
         self.num_lanes = 1 if len(devices) == 1 else _LANES * len(devices)
-        self._threads = ThreadPoolExecutor(self.num_lanes, thread_name_prefix="device")
-        self._free: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
+        has_threads = in_thread or len(devices) > 1
+        self._threads: Executor = (
+            ThreadPoolExecutor(self.num_lanes, thread_name_prefix="device") if has_threads else InlineExecutor()
+        )
+        self._free: queue.SimpleQueue[Callable[[T], R]] = queue.SimpleQueue()
+        self._inline = contextlib.ExitStack()
         self._processes: list[_DeviceProcess] = []
         try:
             if len(devices) == 1:
-                self._free.put(self._threads.submit(_InlineLane, load, self.use[0]).result())
+                self._threads.submit(self._load_inline, load).result()
             else:
-                self._start_processes(load, (batch, *results))
+                self._start_processes(load, forms)
         except BaseException:
             self.close()
             raise
 
-    def _start_processes(self, load: Callable[[str], Function], forms: tuple[ArrayForm, ...]) -> None:
+    def _load_inline(self, load: Load[T, R]) -> None:
+        use = self.use[0]
+        self._free.put(_InlineLane(self._inline.enter_context(load(use.device)), use).run)
+
+    def _start_processes(self, load: Load[T, R], forms: Forms | None) -> None:
         self._processes = [_DeviceProcess(load, use, forms) for use in self.use]
         for process in self._processes:
             process.wait_until_ready()
         for number in range(_LANES):
             for process in self._processes:
-                self._free.put(process.lanes[number])
+                self._free.put(process.lanes[number].run)
 
-    def submit(self, batch: np.ndarray) -> Future[Arrays]:
-        """The results of a batch, to come; it must not change until then."""
-        return self._threads.submit(self._run, batch)
+    def submit(self, item: T) -> Future[R]:
+        """The result of an item, to come; the item must not change until then."""
+        return self._threads.submit(self._run, item)
 
-    def _run(self, batch: np.ndarray) -> Arrays:
-        lane = self._free.get()
+    def _run(self, item: T) -> R:
+        run = self._free.get()
         try:
-            return lane.run(batch)
+            return run(item)
         finally:
-            self._free.put(lane)
+            self._free.put(run)
 
     def close(self) -> None:
-        """Ends all processes; batches that are not done are given up."""
+        """Ends all processes; items that are not done are given up."""
         for process in self._processes:
             process.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._inline.close()
 
-    def __enter__(self) -> DevicePool:
+    def __enter__(self) -> DevicePool[T, R]:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         self.close()
 
 
-class _InlineLane:
+class _InlineLane(Generic[T, R]):
     """The function in this process."""
 
-    def __init__(self, load: Callable[[str], Function], use: DeviceUse) -> None:
-        self._function, self._use = load(use.device), use
+    def __init__(self, function: Callable[[T], R], use: DeviceUse) -> None:
+        self._function, self._use = function, use
 
-    def run(self, batch: np.ndarray) -> Arrays:
+    def run(self, item: T) -> R:
         began = time.perf_counter()
-        results = self._function(batch)
+        result = self._function(item)
         self._use.add(time.perf_counter() - began)
-        return results
+        return result
 
 
-class _SharedArrays:
-    """Arrays that two processes see; goes to the other one while that is started."""
+class _Parcel:
+    """Values on their way to another process: a message, or arrays in memory that both processes see.
 
-    def __init__(self, context: Any, forms: tuple[ArrayForm, ...]) -> None:
-        self._forms = forms
-        self._memory = [context.RawArray("b", form.num_bytes) for form in forms]
+    It goes to the other process while that is started.
+    """
 
-    def arrays(self) -> list[np.ndarray]:
+    def __init__(self, context: Any, forms: tuple[ArrayForm, ...] | None) -> None:
+        self._forms = forms or ()
+        self._memory = [context.RawArray("b", form.num_bytes) for form in self._forms]
+
+    def pack(self, values: Any) -> Any:
+        """The message."""
+        if not self._forms:
+            return values
+        for array, value in zip(self._arrays(), values, strict=True):
+            array[...] = value
+        return None
+
+    def unpack(self, message: Any, *, keep: bool) -> Any:
+        """The values of a message; `keep`: also when the next ones are packed."""
+        if not self._forms:
+            return message
+        return tuple(array.copy() if keep else array for array in self._arrays())
+
+    def _arrays(self) -> list[np.ndarray]:
         return [
             np.frombuffer(memory, form.dtype).reshape(form.shape)
             for memory, form in zip(self._memory, self._forms, strict=True)
         ]
 
 
+class _Parcels(NamedTuple):
+    """What goes to a process and what comes back."""
+
+    item: _Parcel
+    results: _Parcel
+
+
 class _DeviceProcess:
     """A process that has the function on its device."""
 
-    def __init__(self, load: Callable[[str], Function], use: DeviceUse, forms: tuple[ArrayForm, ...]) -> None:
+    def __init__(self, load: Load[Any, Any], use: DeviceUse, forms: Forms | None) -> None:
         context = multiprocessing.get_context("spawn")
         self.device = use.device
         pipes = [context.Pipe() for _ in range(_LANES)]
-        shared = [_SharedArrays(context, forms) for _ in pipes]
+        parcels = [
+            _Parcels(_Parcel(context, forms and (forms.item,)), _Parcel(context, forms and forms.results))
+            for _ in pipes
+        ]
         theirs = [there for _, there in pipes]
         self.process: BaseProcess = context.Process(
-            target=_serve, args=(load, self.device, theirs, shared), daemon=True
+            target=_serve, args=(load, self.device, theirs, parcels), daemon=True
         )
         _start_without_interrupts(self.process)
         for there in theirs:
             there.close()
-        self.lanes = [
-            _ProcessLane(self, here, arrays.arrays(), use) for (here, _), arrays in zip(pipes, shared, strict=True)
-        ]
+        self.lanes = [_ProcessLane(self, here, each, use) for (here, _), each in zip(pipes, parcels, strict=True)]
 
     def wait_until_ready(self) -> None:
         for lane in self.lanes:
@@ -195,25 +240,25 @@ class _DeviceProcess:
 
 
 class _ProcessLane:
-    """One of the ways to a process: arrays that both sides see, and a pipe that says whose turn it is."""
+    """One of the ways to a process: a pipe that says whose turn it is, and what goes through it or beside it."""
 
     def __init__(
-        self, process: _DeviceProcess, connection: Connection[Any, Any], arrays: list[np.ndarray], use: DeviceUse
+        self, process: _DeviceProcess, connection: Connection[Any, Any], parcels: _Parcels, use: DeviceUse
     ) -> None:
-        self._process, self._connection, self._use = process, connection, use
-        self._batch, *self._results = arrays
+        self._process, self._connection, self._parcels, self._use = process, connection, parcels, use
 
-    def run(self, batch: np.ndarray) -> Arrays:
-        self._batch[...] = batch
+    def run(self, item: Any) -> Any:
+        message = self._parcels.item.pack((item,))
         try:
-            self._connection.send_bytes(_GO)
+            self._connection.send(message)
         except OSError:
             raise self._process.died() from None
-        self._use.add(self.receive())
-        return tuple(result.copy() for result in self._results)
+        seconds, answer = self.receive()
+        self._use.add(seconds)
+        return self._parcels.results.unpack(answer, keep=True)
 
-    def receive(self) -> float:
-        """What the process says: the seconds that it worked, or its error."""
+    def receive(self) -> tuple[float, Any]:
+        """What the process says: the seconds that it worked and a message, or its error."""
         ready = wait_for([self._connection, self._process.process.sentinel])
         try:
             if self._connection not in ready:
@@ -223,7 +268,7 @@ class _ProcessLane:
             raise self._process.died() from None
         if isinstance(answer, GenoformerError):
             raise answer
-        return float(answer)
+        return cast("tuple[float, Any]", answer)
 
 
 def _start_without_interrupts(process: BaseProcess) -> None:
@@ -235,24 +280,22 @@ def _start_without_interrupts(process: BaseProcess) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(
-    load: Callable[[str], Function], device: str, connections: list[Connection[Any, Any]], shared: list[_SharedArrays]
-) -> None:
-    """What a device's process does: loads the function, then calls it for each batch until it is ended."""
+def _serve(load: Load[Any, Any], device: str, connections: list[Connection[Any, Any]], parcels: list[_Parcels]) -> None:
+    """What a device's process does: loads the function, then calls it for each item until it is ended."""
     start_worker()
     try:
-        function = load(device)
-        arrays = {connection: each.arrays() for connection, each in zip(connections, shared, strict=True)}
-        for connection in connections:
-            connection.send(0.0)
-        while True:
-            for connection in cast("list[Connection[Any, Any]]", wait_for(connections)):
-                connection.recv_bytes()
-                began = time.perf_counter()
-                batch, *results = arrays[connection]
-                for result, found in zip(results, function(batch), strict=True):
-                    result[...] = found
-                connection.send(time.perf_counter() - began)
+        with load(device) as function:
+            of_lane = dict(zip(connections, parcels, strict=True))
+            for connection in connections:
+                connection.send((0.0, None))
+            while True:
+                for connection in cast("list[Connection[Any, Any]]", wait_for(connections)):
+                    item, results = of_lane[connection]
+                    (given,) = item.unpack(connection.recv(), keep=False)
+                    began = time.perf_counter()
+                    found = function(given)
+                    seconds = time.perf_counter() - began
+                    connection.send((seconds, results.pack(found)))
     except GenoformerError as error:
         for connection in connections:
             connection.send(error)

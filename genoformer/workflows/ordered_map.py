@@ -97,10 +97,11 @@ def _result(entry: Future[R] | BaseException) -> R:
         ) from None
 
 
-class _InlineExecutor(Executor):
+class InlineExecutor(Executor):
     """Runs each call at once, in the thread that submits it."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """What the function gave or raised; Ctrl-C goes to the caller at once."""
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -124,7 +125,7 @@ def start_worker() -> None:
 
 def _executor(num_workers: int, in_threads: bool) -> Executor:
     if num_workers == 0:
-        return _InlineExecutor()
+        return InlineExecutor()
     if in_threads:
         return ThreadPoolExecutor(num_workers)
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's and the reader's threads

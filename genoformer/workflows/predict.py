@@ -8,17 +8,20 @@ of that file at the end.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from genoformer.io.genome_fasta import Genome
 from genoformer.io.predictions import Layout
-from genoformer.workflows.device import find_device
+from genoformer.workflows.device import enough_memory, find_devices
+from genoformer.workflows.device_pool import ArrayForm, Arrays, DevicePool, Forms
+from genoformer.workflows.device_stream import DeviceStream
 from genoformer.workflows.predict_options import PredictOptions
 from genoformer.workflows.prediction_plan import (
     Window,
@@ -37,30 +40,48 @@ OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class _Averaged:
-    """Predicts some of the tracks, as the mean over sequences that are moved while the bins stay.
+class _WindowModel:
+    """Predicts tracks as the mean over sequences that are moved while the bins stay; picklable.
 
     Attributes:
         shifts: bases to the right.
-        indices: of the tracks.
     """
 
-    predictor: TrackPredictor
-    shifts: Sequence[int]
-    indices: Sequence[int]
+    model: TrackModel
+    shifts: tuple[int, ...]
+    precision: Literal["fp32", "bf16"]
+    both_strands: bool
+    batch_size: int
 
     @property
     def margin_bp(self) -> int:
         """Bases that are read before and after a window."""
         return max(map(abs, self.shifts))
 
-    def __call__(self, codes: np.ndarray) -> np.ndarray:
-        """Predicted tracks, float32 [B, T, N], from genome codes of windows with their margins, uint8 [B, L + 2 M]."""
-        length = self.predictor.shape.sequence_bp
+    def open_devices(self) -> DevicePool[np.ndarray, Arrays]:
+        """What predicts tracks, float32 [B, T, N], from codes of windows with their margins, uint8 [B, L + 2 M]."""
+        config = self.model.config
+        codes = ArrayForm((self.batch_size, config.window_bp + 2 * self.margin_bp), np.uint8)
+        tracks = ArrayForm((self.batch_size, len(self.model.outputs.chosen), config.target_bins), np.float32)
+        return DevicePool(self.load, self.model.devices, Forms(codes, (tracks,)), in_thread=not self.model.on_cpu)
+
+    @contextlib.contextmanager
+    def load(self, device: str) -> Iterator[Callable[[np.ndarray], Arrays]]:
+        """The function of `open_devices` on one of them."""
+        species, tracks, chosen = self.model.outputs
+        predictor = TrackPredictor(
+            self.model.load(device), species, tracks, torch.device(device), self.precision, self.both_strands
+        )
         starts = [self.margin_bp + shift for shift in self.shifts]
-        sequence = torch.from_numpy(codes)
-        predicted = [self.predictor(sequence[:, start : start + length])[..., self.indices] for start in starts]
-        return torch.stack(predicted).mean(0).transpose(1, 2).cpu().numpy()
+        length, indices = self.model.config.window_bp, list(chosen)
+
+        def predict_codes(codes: np.ndarray) -> Arrays:
+            sequence = torch.from_numpy(codes)
+            with enough_memory(device, f"{len(codes)} windows"):
+                views = [predictor(sequence[:, start : start + length])[..., indices] for start in starts]
+                return (torch.stack(views).mean(0).transpose(1, 2).contiguous().cpu().numpy(),)
+
+        yield predict_codes
 
 
 def predict(options: PredictOptions, on_progress: OnProgress | None = None) -> dict[str, Any]:
@@ -77,18 +98,17 @@ def predict(options: PredictOptions, on_progress: OnProgress | None = None) -> d
     """
     began = time.perf_counter()
     options.check()
-    device = find_device(options.device)
-    model = options.open_model(str(device))
-    species, tracks, _ = model.outputs
+    model = options.open_model(*find_devices(options.device))
     with Genome(options.genome) as genome:
         layout, windows = _plan(options, model, genome)
-        predictor = TrackPredictor(model.load(), species, tracks, device, options.precision, options.rc)
-        averaged = _Averaged(predictor, options.shifts, list(layout.tracks))
-        batch_size = 1 if device.type == "cpu" else options.batch_size
+        batch_size = 1 if model.on_cpu else options.batch_size
+        window_model = _WindowModel(model, options.shifts, options.precision, options.rc, batch_size)
 
         def fill(store: PredictionStore) -> dict[str, Any]:
-            _fill(store, windows, genome, averaged, batch_size, on_progress)
-            return {"model": model.path.name, "device": str(device), "windows": len(windows)}
+            with window_model.open_devices() as pool:
+                stream = DeviceStream(pool)
+                _fill(store, windows, genome, window_model, stream, on_progress)
+            return {"model": model.path.name, "windows": len(windows)} | stream.facts()
 
         return run_predictions(options, layout, fill, began=began)
 
@@ -104,7 +124,7 @@ def _plan(options: PredictOptions, model: TrackModel, genome: Genome) -> tuple[L
         "rc": options.rc,
         "shifts": list(options.shifts),
         "overlap": shared_bins,
-        "batch_size": None if model.device_kind == "cpu" else options.batch_size,  # on a CPU windows come one by one
+        "batch_size": None if model.on_cpu else options.batch_size,  # on a CPU windows come one by one
         "precision": options.precision,
     }
     notes = model.notes | {"window_bp": config.window_bp, "command": _command(options, model)}
@@ -133,19 +153,15 @@ def _fill(
     store: PredictionStore,
     windows: Sequence[Window],
     genome: Genome,
-    predictor: _Averaged,
-    batch_size: int,
+    window_model: _WindowModel,
+    stream: DeviceStream[np.ndarray, Arrays],
     on_progress: OnProgress | None,
 ) -> None:
-    """Predicts the windows that are missing.
-
-    A batch is always full: what the other windows of the last one are, does not matter.
-    """
-    for start in range(store.num_done, len(windows), batch_size):
-        batch = windows[start : start + batch_size]
-        codes = np.stack([_codes(genome, window, predictor.margin_bp) for window in batch])
-        padding = np.repeat(codes[:1], batch_size - len(batch), axis=0)
-        predicted = predictor(np.concatenate([codes, padding]))
+    """Predicts the windows that are missing."""
+    size = window_model.batch_size
+    batches = [windows[start : start + size] for start in range(store.num_done, len(windows), size)]
+    all_codes = (_codes(genome, batch, window_model) for batch in batches)
+    for batch, (predicted,) in zip(batches, stream.results(all_codes), strict=True):
         for window, values in zip(batch, predicted, strict=False):
             store.write(window.first_bin, values[:, window.low : window.high])
         store.advance(len(batch))
@@ -153,5 +169,8 @@ def _fill(
             on_progress(store.num_done, len(windows))
 
 
-def _codes(genome: Genome, window: Window, margin_bp: int) -> np.ndarray:
-    return genome.codes(window.sequence.resized(window.sequence.length + 2 * margin_bp))
+def _codes(genome: Genome, batch: Sequence[Window], window_model: _WindowModel) -> np.ndarray:
+    """Codes of a batch that is always full: what the other windows of the last one are, does not matter."""
+    margins_bp = 2 * window_model.margin_bp
+    codes = [genome.codes(window.sequence.resized(window.sequence.length + margins_bp)) for window in batch]
+    return np.stack(codes + codes[:1] * (window_model.batch_size - len(batch)))

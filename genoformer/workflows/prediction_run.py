@@ -46,7 +46,7 @@ def run_predictions(
     except BaseException:
         store.stop()
         raise
-    seconds = round(time.perf_counter() - began, 3)
+    seconds = run.get("seconds", {}) | {"total": round(time.perf_counter() - began, 3)}
     summary = summary_of(layout, files) | {"run": run | {"seconds": seconds}}
     store.finish(summary, keep=not files)
     return summary

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +13,9 @@ import numpy as np
 
 from genoformer import __version__
 from genoformer.config import ConsensusConfig
-from genoformer.errors import CheckpointError, GenoformerError, UsageError
+from genoformer.errors import CheckpointError, UsageError
 from genoformer.workflows.correct_options import DEFAULT_MODEL, VOTE, CorrectOptions
-from genoformer.workflows.device_pool import ArrayForm, DevicePool
+from genoformer.workflows.device_pool import ArrayForm, Arrays, DevicePool, Forms
 from genoformer.workflows.model_choice import find_model
 
 CPU = "cpu"
@@ -42,6 +43,7 @@ class TrainedModel:
 
         from genoformer.models.checkpoint import load_consensus_model, model_hash
         from genoformer.models.consensus import call_bases, prepare_for_inference
+        from genoformer.workflows.device import enough_memory
 
         if (found := f"sha256:{model_hash(self.path)}") != self.digest:
             raise CheckpointError(f"{self.path}: was {self.digest[:19]} when the run began and is {found[:19]} now")
@@ -49,16 +51,16 @@ class TrainedModel:
         model = prepare_for_inference(load_consensus_model(self.path, device), self.precision)
 
         def predict(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            try:
-                with torch.inference_mode():
-                    codes, error_prob = call_bases(model(torch.from_numpy(rows)))
+            with enough_memory(device, f"{len(rows)} windows"), torch.inference_mode():
+                codes, error_prob = call_bases(model(torch.from_numpy(rows)))
                 return codes.cpu().numpy(), error_prob.cpu().numpy()
-            except torch.OutOfMemoryError:
-                raise GenoformerError(
-                    f"{device} has too little memory for {len(rows)} windows at once; use a smaller --batch-size"
-                ) from None
 
         return predict
+
+    @contextlib.contextmanager
+    def opened(self, device: str) -> Iterator[Callable[[np.ndarray], Arrays]]:
+        """What `load` gives, for a pool of devices."""
+        yield self.load(device)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Predictor:
         """Whether windows are called on a CPU: in tiles of a fixed size, whatever the batch."""
         return self.devices[0] == CPU
 
-    def open_devices(self) -> DevicePool | None:
+    def open_devices(self) -> DevicePool[np.ndarray, Arrays] | None:
         """The model on its devices, ready to call batches; None for a vote.
 
         Raises:
@@ -95,7 +97,7 @@ class Predictor:
         windows, length = self.batch_size, self.config.window_length
         batch = ArrayForm((windows, self.config.num_rows, length), np.int16)
         calls = ArrayForm((windows, length), np.uint8), ArrayForm((windows, length), np.float32)
-        return DevicePool(self.model.load, self.devices, batch, calls)
+        return DevicePool(self.model.opened, self.devices, Forms(batch, calls))
 
 
 def load_predictor(options: CorrectOptions) -> Predictor:

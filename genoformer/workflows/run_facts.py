@@ -10,7 +10,7 @@ from genoformer.workflows.pipeline import Flow, StageSeconds
 from genoformer.workflows.predictor import Predictor
 
 
-def run_facts(predictor: Predictor, pool: DevicePool | None, flow: Flow, total: float) -> dict[str, Any]:
+def run_facts(predictor: Predictor, pool: DevicePool[Any, Any] | None, flow: Flow, total: float) -> dict[str, Any]:
     """What a summary says about the machine's part of a run.
 
     Args:
@@ -20,15 +20,7 @@ def run_facts(predictor: Predictor, pool: DevicePool | None, flow: Flow, total: 
     seconds.model = sum(device.busy_seconds for device in use)
     return {
         "model": predictor.name,
-        "devices": [
-            {
-                "device": device.device,
-                "batches": device.batches,
-                "busy_seconds": round(device.busy_seconds, 3),
-                "busy": round(device.busy_seconds / seconds.streaming, 3),
-            }
-            for device in use
-        ],
+        "devices": [device.facts(seconds.streaming) for device in use],
         "pileup_processes": predictor.num_workers,
         "batch_size": predictor.batch_size,
         "seconds": {name: round(value, 3) for name, value in vars(seconds).items()} | {"total": round(total, 3)},

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ from genoformer.genome.variant import KINDS
 from genoformer.io.genome_fasta import Genome
 from genoformer.io.gtf import read_gtf
 from genoformer.io.vcf import STDIN, STDIN_NAME, VcfPart, read_vcf, seekable_vcf
-from genoformer.workflows.device import find_device
+from genoformer.workflows.device import find_devices
+from genoformer.workflows.device_stream import DeviceStream
 from genoformer.workflows.gene_scores import GeneScorer
 from genoformer.workflows.output import file_identity
 from genoformer.workflows.score_options import ScoreOptions
 from genoformer.workflows.score_output import ScoreOutput, finished_summary
+from genoformer.workflows.score_units import UnitScorer
 from genoformer.workflows.track_model import TrackModel, open_track_model
-from genoformer.workflows.variant_scorer import Scoring, make_scorer, make_scoring, score_table
-from genoformer.workflows.variant_source import VariantSource
+from genoformer.workflows.variant_scorer import Scoring, make_scoring, score_table
+from genoformer.workflows.variant_source import PlacedVariant, VariantSource
 
 logger = logging.getLogger(__name__)
 
@@ -46,42 +49,48 @@ def score(options: ScoreOptions, on_progress: OnProgress | None = None) -> dict[
     began = time.perf_counter()
     options.check()
     with seekable_vcf(options.vcf) as vcf, Genome(options.genome) as genome:
-        settings, device = options.settings, str(find_device(options.device))
-        model = open_track_model(options.model, settings.species, settings.tracks, (device,), options.threads)
+        settings, devices = options.settings, find_devices(options.device)
+        model = open_track_model(options.model, settings.species, settings.tracks, devices, options.threads)
         genes = _gene_scorer(options, model.config, genome)
-        scoring = make_scoring(model.config, model.outputs, settings, device, options.background, genes)
+        scoring = make_scoring(model.config, model.outputs, settings, model.device_kind, options.background, genes)
         identity = run_identity(options, model, vcf, scoring)
         if options.resume and (done := finished_summary(options.outputs, identity)) is not None:
             return done
         source = _source(options, vcf, genome, model.config)
         records = shard_records(source.count_records(), options.shard)
         checked = source.check(records)
-        total = sum(checked[kind] for kind in KINDS)
-        scorer = make_scorer(model.load(), genome.codes, scoring)
         origin = model.notes | {"command": command_line(options, scoring), "identity": json.dumps(identity)}
         part = VcfPart(vcf, _shown_name(options), records)
         table = score_table(scoring, genome, origin)
         output = ScoreOutput(options.outputs, table, identity, part, resume=options.resume)
-        num_before = output.num_done
+        num_before, total = output.num_done, sum(checked[kind] for kind in KINDS)
         try:
-            variants = source.variants(records, Counter())
-            for _ in range(num_before):
-                next(variants, None)
-            for row in scorer.score(variants):
-                output.add(row)
-                if on_progress is not None:
-                    on_progress(output.num_done, total)
-            seconds = time.perf_counter() - began
-            run = {
-                "model": model.path.name,
-                "device": device,
-                "variants": output.num_done - num_before,
-                "seconds": round(seconds, 3),
-            }
+            unscored = itertools.islice(source.variants(records, Counter()), num_before, None)
+            facts = _fill(output, UnitScorer(model, options.genome, scoring), unscored, total, on_progress)
+            facts["seconds"]["total"] = round(time.perf_counter() - began, 3)
+            run = {"model": model.path.name, "variants": output.num_done - num_before} | facts
             return output.finish({"records": len(records), "counts": dict(sorted(checked.items())), "run": run})
         except BaseException:
             output.stop()
             raise
+
+
+def _fill(
+    output: ScoreOutput,
+    scorer: UnitScorer,
+    variants: Iterator[PlacedVariant],
+    total: int,
+    on_progress: OnProgress | None,
+) -> dict[str, Any]:
+    """Scores the variants that are missing; returns how that went."""
+    with scorer.open_devices() as pool:
+        stream = DeviceStream(pool)
+        for rows in stream.results(scorer.units(variants)):
+            for row in rows:
+                output.add(row)
+                if on_progress is not None:
+                    on_progress(output.num_done, total)
+        return stream.facts()
 
 
 def shard_records(num_records: int, shard: tuple[int, int]) -> range:

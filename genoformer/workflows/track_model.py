@@ -70,6 +70,11 @@ class TrackModel:
         return self.devices[0].split(":")[0]
 
     @property
+    def on_cpu(self) -> bool:
+        """Whether the devices are CPUs."""
+        return self.device_kind == "cpu"
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What a run's identity says of the model."""
         return {

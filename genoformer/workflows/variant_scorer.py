@@ -152,7 +152,7 @@ def make_scoring(
     """What is scored with some outputs of a model.
 
     Args:
-        device: that will score, for what there is to say of the precision.
+        device: that will score, or its kind.
         background: a file of scores of other variants.
     Raises:
         UsageError: settings that cannot work with this model.
@@ -169,7 +169,9 @@ def make_scoring(
         )
     names, tracks = full_names(settings.scores), list(outputs.chosen.values())
     others = None if background is None else load_background(background, names, tracks)
-    return Scoring(config, outputs, settings, others, genes)
+    scoring = Scoring(config, outputs, settings, others, genes)
+    scoring.predictor_settings(device).check(config)  # here, not in each process that has a model
+    return scoring
 
 
 def make_scorer(model: ExpressionTransformer, fetch: Fetch, scoring: Scoring) -> VariantScorer:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from genoformer.errors import UsageError
-from genoformer.workflows.device import find_device, find_devices, num_threads
+from genoformer.errors import GenoformerError, UsageError
+from genoformer.workflows.device import enough_memory, find_device, find_devices, num_threads
 
 
 def test_the_cpu_has_a_name():
@@ -82,3 +82,9 @@ def test_threads_are_those_granted_or_all(monkeypatch):
     assert (num_threads(2), num_threads(None)) == (2, 3)
     with pytest.raises(UsageError, match="--threads is 0; expected at least 1"):
         num_threads(0)
+
+
+def test_a_device_with_too_little_memory_is_named():
+    text = "cuda:1 has too little memory for 3 windows at once; use a smaller --batch-size"
+    with pytest.raises(GenoformerError, match=text), enough_memory("cuda:1", "3 windows"):
+        raise torch.OutOfMemoryError("CUDA out of memory")

@@ -1,3 +1,4 @@
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from genoformer.errors import GenoformerError, UsageError
-from genoformer.workflows.device_pool import ArrayForm, DevicePool
+from genoformer.workflows.device_pool import ArrayForm, DevicePool, Forms
 
 BATCH = ArrayForm((3, 2), np.int16)
 RESULTS = (ArrayForm((3,), np.uint8), ArrayForm((2,), np.float32))
@@ -24,43 +25,65 @@ def sums(batch):
     return batch.sum(1).astype(np.uint8), batch.sum(0).astype(np.float32)
 
 
+@contextlib.contextmanager
 def load_sums(device):
-    return sums
+    yield sums
 
 
+@contextlib.contextmanager
 def load_process_ids(device):
-    return lambda batch: (np.zeros(3, np.uint8), np.full(2, os.getpid() % 100_000, np.float32))
+    yield lambda batch: (np.zeros(3, np.uint8), np.full(2, os.getpid() % 100_000, np.float32))
 
 
+@contextlib.contextmanager
 def load_refused(device):
     raise UsageError(f"{device} is broken")
+    yield
 
 
+@contextlib.contextmanager
 def load_ending(device):
     os._exit(7)
+    yield
 
 
+@contextlib.contextmanager
 def load_failing(device):
     def fail(batch):
         if batch[0, 0] == 2:
             raise GenoformerError(f"{device} has too little memory")
         return sums(batch)
 
-    return fail
+    yield fail
 
 
+@contextlib.contextmanager
 def load_killed(device):
     def die(batch):
         if batch[0, 0] == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return sums(batch)
 
-    return die
+    yield die
 
 
+@contextlib.contextmanager
 def blocked(device):
     is_blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    return lambda batch: (np.full(3, is_blocked, np.uint8), np.zeros(2, np.float32))
+    yield lambda batch: (np.full(3, is_blocked, np.uint8), np.zeros(2, np.float32))
+
+
+@contextlib.contextmanager
+def load_repeat(device):
+    """Any object, so often as it says, and the id of the process."""
+
+    def repeat(item):
+        text, count = item
+        if text == "wrong":
+            raise GenoformerError(f"{device} cannot {text}")
+        return [text] * count, os.getpid()
+
+    yield repeat
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +94,7 @@ def _nothing_is_left_running():
 
 
 def pool(load, *devices):
-    return DevicePool(load, devices, BATCH, RESULTS)
+    return DevicePool(load, devices, Forms(BATCH, RESULTS))
 
 
 @pytest.mark.parametrize("devices", [("one",), ("one", "two")])
@@ -136,3 +159,39 @@ def test_a_pool_that_is_left_gives_up_what_is_not_done():
     with pool(load_sums, "one", "two") as opened:
         futures = [opened.submit(batch_of(2)) for _ in range(200)]
     assert any(future.cancelled() or future.exception() for future in futures)
+
+
+@pytest.mark.parametrize("devices", [("one",), ("one", "two")])
+def test_objects_of_any_size_go_through(devices):
+    items = [("", 3), ("ACGT", 100_000), ("N", 0), ("x" * 300_000, 2)]
+    with DevicePool(load_repeat, devices) as opened:
+        found = [future.result(timeout=60) for future in [opened.submit(item) for item in items]]
+        with pytest.raises(GenoformerError, match="cannot wrong"):
+            opened.submit(("wrong", 1)).result(timeout=60)
+    assert [copies for copies, _ in found] == [[text] * count for text, count in items]
+    assert (os.getpid() in {process for _, process in found}) == (len(devices) == 1)
+
+
+def test_a_device_without_a_thread_works_where_items_are_submitted():
+    @contextlib.contextmanager
+    def load(device):
+        opened.append(device)
+        yield lambda item: (item, threading.current_thread().name)
+        opened.remove(device)
+
+    opened, own = [], threading.current_thread().name
+    with DevicePool(load, ("one",), in_thread=False) as without:
+        assert without.submit(1).result() == (1, own)
+        assert opened == ["one"]
+    with DevicePool(load, ("one",)) as within:
+        assert within.submit(1).result()[1].startswith("device")
+    assert opened == []
+
+
+def test_ctrl_c_reaches_a_device_without_a_thread():
+    @contextlib.contextmanager
+    def load(device):
+        yield lambda item: os.kill(os.getpid(), signal.SIGINT)
+
+    with DevicePool(load, ("one",), in_thread=False) as opened, pytest.raises(KeyboardInterrupt):
+        opened.submit(1)

@@ -209,6 +209,32 @@ def test_bfloat16_is_near(options, whole, tmp_path):
     np.testing.assert_allclose(found, whole["predictions"], rtol=0.1, atol=0.05)
 
 
+@pytest.mark.parametrize("views", [{}, {"rc": True, "shifts": (-2, 0, 3)}])
+def test_devices_share_the_work_and_change_no_bit(options, tmp_path, views):
+    one, two = (replace(options, output=tmp_path / name, **views) for name in ("one.h5", "two.h5"))
+    expected = predict(one)
+    found = predict(replace(two, device="cpu,cpu", threads=2))
+    assert two.output.read_bytes() == one.output.read_bytes()
+    assert found["identity"] == expected["identity"]
+    assert [device["device"] for device in found["run"]["devices"]] == ["cpu", "cpu"]
+    assert all(device["batches"] and 0 < device["busy"] <= 1 for device in found["run"]["devices"])
+    assert [sum(device["batches"] for device in run["run"]["devices"]) for run in (expected, found)] == [13, 13]
+
+
+def test_devices_change_no_bigwig(options, tmp_path):
+    for device in ("cpu", "cpu,cpu"):
+        predict(replace(options, output=tmp_path / device, device=device, threads=2))
+    for name in BIGWIGS:
+        assert (tmp_path / "cpu,cpu" / name).read_bytes() == (tmp_path / "cpu" / name).read_bytes()
+
+
+def test_more_devices_finish_what_one_began(options, whole_file, tmp_path):
+    run = replace(options, output=tmp_path / "a.h5")
+    stop_after(5, run)
+    predict(replace(run, device="cpu,cpu", threads=2, resume=True))
+    assert run.output.read_bytes() == whole_file.read_bytes()
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_gpu_predicts_what_the_cpu_does(options, whole, tmp_path, batch_size):

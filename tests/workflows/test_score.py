@@ -225,6 +225,43 @@ def test_a_grid_of_windows(case, tmp_path):
         np.testing.assert_array_equal(every["SAD"][3], one["SAD"][0])
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"rc": True, "shifts": (-1, 0, 1)},
+        {"grid_bp": 512},
+        {"keep_predictions": True, "reuse": False},
+        {"grid_bp": 512, "batch_size": 4},
+    ],
+)
+def test_devices_share_the_work_and_change_no_bit(case, whole, tmp_path, changes):
+    (tmp_path / "genes.gtf").write_text('chr1\tx\texon\t3001\t3400\t.\t+\t.\tgene_id "G1"; transcript_id "T1";\n')
+    given = {"settings": dataclasses.replace(HUMAN, **changes), "genes": tmp_path / "genes.gtf"}
+    given["background"] = whole[0] / "s.h5"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    names = ("s.h5", "s.tsv", "s.genes.tsv")
+    one, two = ([tmp_path / folder / name for name in names[:2]] for folder in ("one", "two"))
+    expected = score(options_of(case, *one, **given))
+    found = score(options_of(case, *two, **given, device="cpu,cpu", threads=2))
+    for name in names:
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    assert found["identity"] == expected["identity"]
+    assert [device["device"] for device in found["run"]["devices"]] == ["cpu", "cpu"]
+    assert all(device["batches"] and 0 < device["busy"] <= 1 for device in found["run"]["devices"])
+
+
+def test_more_devices_finish_what_one_began(case, whole, tmp_path):
+    options = options_of(case, tmp_path / "s.h5", tmp_path / "s.tsv", tmp_path / "s.vcf")
+    with pytest.raises(StoppedError):
+        score(options, stopped_after(2))
+    summary = score(dataclasses.replace(options, resume=True, device="cpu,cpu", threads=2))
+    assert summary["run"]["variants"] == 4
+    for name in ("s.h5", "s.tsv", "s.vcf"):
+        assert (tmp_path / name).read_bytes() == (whole[0] / name).read_bytes()
+
+
 def test_bad_variants_end_the_run_before_it_begins(case, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "ScoreOutput", None)
     write_vcf(
