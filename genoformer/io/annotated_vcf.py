@@ -1,7 +1,8 @@
 """A VCF file with more in INFO than it had: header, records and samples stay, in their order.
 
 What a VCF file cannot hold, or what htslib would not read back, is left out, and each kind of it is said once: parts of
-INFO without a name, control characters, bytes that are not UTF-8, samples that the header does not name.
+INFO without a name, control characters, bytes that are not UTF-8, lines of the header that are cut off, samples that it
+does not name. Values of samples are not looked at.
 
 Source: VCF specification 4.3, sections 1.4 (header), 1.6.1 (columns) and 1.2 (characters).
 """
@@ -15,6 +16,7 @@ from genoformer.io.vcf import VCF_COLUMNS, VcfPart, VcfRecord
 
 MAX_HEADER_BYTES = 1 << 26
 MAX_INFO = 1 << 24  # letters of one record: it is taken apart, and may have one part a byte
+MAX_INFO_ENTRIES = 1 << 15  # htslib reads no record of more than 65,535
 SOURCE = "genoformer"  # of fields that are ours, in the header
 
 _MISSING = "."
@@ -25,6 +27,7 @@ _OWN_LINE = f"##{SOURCE}_"
 _OWN_SOURCE = re.compile(rf'[<,]Source="{SOURCE}"[,>]')
 _BCF_INDEX = re.compile(r",IDX=\d+")  # what is left of BCF; htslib does not read the file where two are equal
 _DEFINITION = re.compile(r"##(INFO|contig)=<(?:.*?,)??ID=([^,>]*)")
+_ESCAPED = re.compile(r"\\.")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _QUAL = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?(e[+-]?\d{1,4})?|inf|infinity|nan)", re.IGNORECASE)
 _FILTER = re.compile(r"[^\s,;<>\"]+(;[^\s,;<>\"]+)*")
@@ -81,6 +84,8 @@ class AnnotatedVcf:
                 self.header[0] = text
             elif num_bytes > MAX_HEADER_BYTES:
                 self._say(f"its header has more than {MAX_HEADER_BYTES:,} bytes; the rest is left out")
+            elif _is_cut_off(text):
+                self._say("its header has lines that are cut off; such ones are left out")
             elif text.startswith("##"):
                 self._read_line(_BCF_INDEX.sub("", text))
 
@@ -112,6 +117,11 @@ class AnnotatedVcf:
             self._say(f"its INFO has {len(text):,} letters; what has more than {MAX_INFO:,} is left out", record)
             return []
         entries = [entry for entry in text.strip().split(";") if entry not in ("", _MISSING)]
+        if len(entries) > MAX_INFO_ENTRIES:
+            self._say(
+                f"its INFO has {len(entries):,} parts; what has more than {MAX_INFO_ENTRIES:,} is left out", record
+            )
+            return []
         named = [entry for entry in entries if _INFO_ENTRY.match(entry)]
         if len(named) < len(entries):
             self._say("its INFO has parts that are not KEY or KEY=VALUE; such ones are left out", record)
@@ -145,3 +155,10 @@ class AnnotatedVcf:
         self._said.add(text)
         where = "" if record is None else f" record {record.number} (line {record.line})"
         self._on_warning(f"{self.part.name}{where}: {text}, in the VCF output")
+
+
+def _is_cut_off(text: str) -> bool:
+    """Whether a header line opens a bracket or a quote that it does not close: htslib would look for it further on."""
+    return text.partition("=")[2].startswith("<") and (
+        not text.rstrip().endswith(">") or _ESCAPED.sub("", text).count('"') % 2 == 1
+    )

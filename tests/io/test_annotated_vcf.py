@@ -155,11 +155,31 @@ def test_a_long_info_is_left_out(tmp_path, monkeypatch):
     ]
 
 
+def test_as_many_entries_as_htslib_reads(tmp_path):
+    """It refuses a record of 65,536."""
+    for count, kept in ((1 << 15, True), ((1 << 15) + 1, False)):
+        found, said = row_of(tmp_path, "chr1\t5\t.\tA\tC\t.\t.\t" + ";".join(["DB"] * count))
+        assert found.count("DB;") == (count if kept else 0)
+        assert len(said) == (not kept)
+    assert "its INFO has 32,769 parts; what has more than 32,768 is left out" in said[0]
+
+
 def test_a_long_header_is_cut(tmp_path, monkeypatch):
     monkeypatch.setattr(annotated_vcf, "MAX_HEADER_BYTES", 60)
     lines, said = annotated(tmp_path, HEADER + NAMES + "\tFORMAT\tmum\nchr1\t5\t.\tA\tC\t.\t.\t.\tGT\t0\n")
     assert lines == ["##fileformat=VCFv4.2", NAMES + "\tFORMAT\tmum", "chr1\t5\t.\tA\tC\t.\t.\tSAD_SUM=1\tGT\t0"]
     assert said == ["calls.vcf: its header has more than 60 bytes; the rest is left out, in the VCF output"]
+
+
+def test_header_lines_that_are_cut_off(tmp_path):
+    """htslib would look for the end of a bracket or a quote in the lines that follow."""
+    whole = (
+        '##ALT=<ID=DEL,Description="a \\" b">\n##GATK=<ID=a,C="x "y" z">\n##META=<ID=A,Values=[a, b]>\n##a=b "c\n##\n'
+    )
+    broken = '##INFO=<ID=AF,Number=A\n##FILTER=<ID=q10,Description="Qual>\n##INFO=<\n'
+    lines, said = annotated(tmp_path, f"##fileformat=VCFv4.2\n{whole}{broken}{NAMES}\n")
+    assert lines == ["##fileformat=VCFv4.2", *whole.splitlines(), NAMES]
+    assert said == ["calls.vcf: its header has lines that are cut off; such ones are left out, in the VCF output"]
 
 
 def test_a_header_of_bcf_that_became_text(tmp_path):

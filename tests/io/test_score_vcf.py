@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 
 import numpy as np
 import pysam
@@ -234,3 +235,41 @@ def test_attributes_that_are_json(tmp_path):
     write_score_vcf(tmp_path / "s.vcf", Rows(table=table), part_of(tmp_path / "calls.vcf"), never)
     with pysam.VariantFile(str(tmp_path / "s.vcf")) as file:
         assert len(list(file)) == 4
+
+
+def damaged(rng, content):
+    """Fifty truncated and 200 flipped copies."""
+    for _ in range(50):
+        yield content[: rng.randrange(len(content))]
+    for _ in range(200):
+        at = rng.randrange(len(content))
+        yield content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_damaged_files_are_one_line_or_come_back_scored(tmp_path, line_end):
+    """Whatever bit flips in a header or a field: htslib reads each record that was read, with its score."""
+    path, num_written = tmp_path / "calls.vcf", 0
+    table = dataclasses.replace(TABLE, tracks={2: TABLE.tracks[2]}, scores=("js",))
+    lines = ["\t".join(line.split("\t")[:8]) for line in MANY.splitlines()]  # samples are carried as they are
+    for data in damaged(random.Random(9), "\n".join([*lines, ""]).encode().replace(b"\n", line_end)):
+        path.write_bytes(data)
+        part = VcfPart(path, "calls.vcf")
+        try:
+            heads = [
+                (record.number, variant, "")
+                for record in part.records()
+                for variant in record.variants()
+                if isinstance(variant, Variant)
+            ]
+        except DataError:
+            continue
+        write_score_vcf(tmp_path / "s.vcf.gz", Scored(heads, table), part, [].append)
+        with pysam.VariantFile(str(tmp_path / "s.vcf.gz")) as file:
+            found = [(record.chrom, record.pos - 1, record.info.get("JS")) for record in file]
+        expected = [(record.chrom, record.start) for record in part.records()]
+        assert [place[:2] for place in found] == expected
+        scores = [score for _, _, values in found for score in values or () if score is not None]
+        assert scores == list(range(len(heads)))
+        num_written += 1
+    assert num_written > 50

@@ -136,6 +136,65 @@ def test_vcf_keeps_what_the_input_has(case, tmp_path):
     np.testing.assert_array_equal(np.float32([scores[:4], scores[8:], second.info["SAD_SUM"]]), sad)
 
 
+SHRINK = 1000  # of positions, so that genes of all chromosomes fit into contigs of 230 kb; their order stays
+
+
+@pytest.fixture(scope="module")
+def validated(shared_data, tmp_path_factory):
+    """Basenji's misordered file of validated variants, shrunk: its fields, and a genome that has its REFs."""
+    path = shared_data / "expression" / "basenji_tests" / "vcf" / "regulatory_validated_misorder.vcf"
+    fields = [line.split() for line in path.read_text().splitlines() if not line.startswith("#")]
+    contigs = {row[0]: list(random_letters(230_000, seed=int(row[0][3:]))) for row in fields}
+    for row in fields:
+        row[1] = str(int(row[1]) // SHRINK)
+        contigs[row[0]][int(row[1]) - 1] = row[3]
+    genome = tmp_path_factory.mktemp("validated") / "genome.fa"
+    genome.write_text("".join(f">{name}\n{''.join(letters)}\n" for name, letters in contigs.items()))
+    return fields, genome
+
+
+AS_IT_IS, INTERLEAVED, SORTED = range(16), [*range(1, 16, 2), *range(0, 16, 2)], [1, 0, *range(2, 16)]
+
+
+@pytest.mark.parametrize("order", [AS_IT_IS, INTERLEAVED, SORTED], ids=["as it is", "interleaved", "sorted"])
+def test_misordered_files_keep_their_order_in_every_output(case, validated, tmp_path, caplog, order):
+    """In the file as it is, chr1:109817590 comes before chr1:56972353; interleaved, chr1 comes again after chr22."""
+    fields, genome = [validated[0][place] for place in order], validated[1]
+    text = "\n".join(["##fileformat=VCFv4.2", *("\t".join(row) for row in fields)])
+    (tmp_path / "calls.vcf").write_text(text + "\n")
+    names = ("s.h5", "s.tsv", "s.vcf.gz", "s.parquet")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    outputs = [tmp_path / name for name in names]
+    settings = ScoreSettings(species="human", tracks=("0",))
+    score(options_of(case, *outputs, settings=settings, vcf=str(tmp_path / "calls.vcf"), genome=genome))
+    wanted = [(row[0], int(row[1]), row[2], row[3], row[4]) for row in fields]
+    with h5py.File(tmp_path / "s.h5") as file:
+        columns = [file[name].asstr()[:].tolist() for name in ("chr", "snp", "ref_allele", "alt_allele")]
+        assert list(zip(columns[0], file["pos"][:].tolist(), *columns[1:], strict=True)) == wanted
+        sad = file["SAD"][:, 0]
+    assert len(set(np.abs(sad).tolist()) - {0}) == 16
+    lines = [line.split("\t") for line in (tmp_path / "s.tsv").read_text().splitlines() if not line.startswith("#")][1:]
+    assert [(line[1], int(line[2]), *line[3:6]) for line in lines] == wanted
+    np.testing.assert_array_equal(np.float32([line[-1] for line in lines]), sad)
+    with pysam.VariantFile(str(tmp_path / "s.vcf.gz")) as file:
+        records = list(file)
+    assert [(record.chrom, record.pos, record.id, record.ref, *record.alts) for record in records] == wanted
+    assert all((record.qual, list(record.filter)) == (100, []) for record in records)
+    np.testing.assert_array_equal(np.float32([record.info["SAD_SUM"][0] for record in records]), sad)
+    table = parquet.read_table(tmp_path / "s.parquet").to_pydict()
+    assert list(zip(*(table[name] for name in ("chrom", "pos", "id", "ref", "alt")), strict=True)) == wanted
+    np.testing.assert_array_equal(np.float32(table["sad_sum"]), sad)
+    is_sorted = order is SORTED
+    assert (tmp_path / "s.vcf.gz.tbi").exists() == is_sorted
+    assert any("s.vcf.gz: has no index, since" in message for message in caplog.messages) == (not is_sorted)
+    if not is_sorted:  # a variant's score is that of the variant alone, wherever it stands
+        place = [row[2] for row in fields].index("rs1427407")
+        (tmp_path / "one.vcf").write_text("\t".join(fields[place]) + "\n")
+        score(options_of(case, tmp_path / "o.h5", settings=settings, vcf=str(tmp_path / "one.vcf"), genome=genome))
+        with h5py.File(tmp_path / "o.h5") as file:
+            assert file["SAD"][:, 0].tolist() == [sad[place]]
+
+
 def test_records_of_shards():
     for num_records, count in ((7, 3), (2, 5), (0, 2), (100, 7)):
         numbers = [number for i in range(1, count + 1) for number in shard_records(num_records, (i, count))]
