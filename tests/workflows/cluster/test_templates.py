@@ -70,3 +70,11 @@ def test_the_example_config_has_keys_that_its_schema_knows():
     schema = (FOLDER / "snakemake" / "config.schema.yaml").read_text()
     keys = re.findall(r"^(?:# )?(\w+):", (FOLDER / "snakemake" / "config.yaml").read_text(), re.MULTILINE)
     assert {"output", "subreads", "shards"} <= set(keys) <= set(re.findall(r"^  (\w+):$", schema, re.MULTILINE))
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("meta.yml")), ids=lambda path: path.parent.name)
+def test_the_description_of_a_module_has_its_outputs(path):
+    emitted = re.findall(r"emit: (\w+)$", path.with_name("main.nf").read_text(), re.MULTILINE)
+    outputs = path.read_text().partition("\noutput:\n")[2].partition("\ntopics:\n")[0]
+    assert emitted == re.findall(r"^  (\w+):$", outputs, re.MULTILINE)
+    assert "versions_genoformer" in emitted

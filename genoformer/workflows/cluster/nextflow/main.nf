@@ -20,7 +20,7 @@ workflow {
     def subreads = file(params.subreads, checkIfExists: true)
     def ccs = file(params.ccs, checkIfExists: true)
     def model = params.model ? file(params.model, checkIfExists: true) : []
-    shards = Channel.of(1..params.shards).map { shard -> [[id: params.id], subreads, ccs, shard, params.shards] }
+    def shards = channel.of(1..params.shards).map { shard -> [[id: params.id], subreads, ccs, shard, params.shards] }
 
     GENOFORMER_CORRECT(shards, model)
     GENOFORMER_JOIN(

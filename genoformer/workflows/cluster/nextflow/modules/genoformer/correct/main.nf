@@ -11,7 +11,7 @@ process GENOFORMER_CORRECT {
     output:
     tuple val(meta), path("*.bam"),          emit: bam
     tuple val(meta), path("*.summary.json"), emit: summary
-    path "versions.yml",                     emit: versions
+    tuple val("${task.process}"), val('genoformer'), eval("genoformer --version | sed 's/genoformer //'"), topic: versions, emit: versions_genoformer
 
     when:
     task.ext.when == null || task.ext.when
@@ -31,11 +31,6 @@ process GENOFORMER_CORRECT {
         --threads ${task.cpus} \\
         ${device} ${weights} \\
         ${args}
-
-    cat <<-END_VERSIONS > versions.yml
-    "${task.process}":
-        genoformer: \$(genoformer --version | sed 's/genoformer //')
-    END_VERSIONS
     """
 
     stub:
@@ -43,10 +38,5 @@ process GENOFORMER_CORRECT {
     def name = String.format('%s.%05d-of-%05d.bam', prefix, shard, num_shards)
     """
     touch ${name} ${name}.summary.json
-
-    cat <<-END_VERSIONS > versions.yml
-    "${task.process}":
-        genoformer: stub
-    END_VERSIONS
     """
 }

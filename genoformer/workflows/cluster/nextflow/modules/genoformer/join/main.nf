@@ -12,7 +12,7 @@ process GENOFORMER_JOIN {
     tuple val(meta), path("${prefix}.bam.summary.json"), emit: summary
     tuple val(meta), path("${prefix}.report.html"),      emit: report
     path "*_mqc.json",                                   emit: multiqc
-    path "versions.yml",                                 emit: versions
+    tuple val("${task.process}"), val('genoformer'), eval("genoformer --version | sed 's/genoformer //'"), topic: versions, emit: versions_genoformer
 
     when:
     task.ext.when == null || task.ext.when
@@ -23,21 +23,11 @@ process GENOFORMER_JOIN {
     """
     genoformer consensus join ${shards} -o ${prefix}.bam ${args}
     genoformer report ${prefix}.bam -o ${prefix}.report.html --multiqc .
-
-    cat <<-END_VERSIONS > versions.yml
-    "${task.process}":
-        genoformer: \$(genoformer --version | sed 's/genoformer //')
-    END_VERSIONS
     """
 
     stub:
     prefix = task.ext.prefix ?: "${meta.id}"
     """
     touch ${prefix}.bam ${prefix}.bam.summary.json ${prefix}.report.html ${prefix}.stats_mqc.json
-
-    cat <<-END_VERSIONS > versions.yml
-    "${task.process}":
-        genoformer: stub
-    END_VERSIONS
     """
 }
