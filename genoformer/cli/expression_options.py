@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,13 @@ Shifts = Annotated[
 ]
 WindowBatch = Annotated[
     int, typer.Option(help="Windows that a GPU takes at once; a CPU takes one after the other.", min=1)
+]
+ChangeBatch = Annotated[
+    int | None, typer.Option(help="Sequences that the model takes at once. Default: 1 on CPU, 8 on CUDA.", min=1)
+]
+Precision = Annotated[
+    Literal["fp32", "tf32", "bf16-tower", "bf16"],
+    typer.Option(help="Arithmetic of the model. All but fp32 hide small effects."),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cuda where there is one, else cpu.")]
 Threads = Annotated[

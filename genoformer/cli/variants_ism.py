@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from genoformer.cli.expression_options import (
     BothStrands,
+    ChangeBatch,
     Device,
     GenomeFile,
     Model,
+    Precision,
     Resume,
     Shifts,
     Species,
@@ -51,13 +53,8 @@ def ism(
     no_reuse: Annotated[
         bool, typer.Option("--no-reuse", help="Predict every change in full, to check the shortcut.")
     ] = False,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Sequences that the model takes at once. Default: 1 on CPU, 8 on CUDA.", min=1)
-    ] = None,
-    precision: Annotated[
-        Literal["fp32", "tf32", "bf16-tower", "bf16"],
-        typer.Option(help="Arithmetic of the model. All but fp32 hide small effects."),
-    ] = "fp32",
+    batch_size: ChangeBatch = None,
+    precision: Precision = "fp32",
     logos: Annotated[
         int | None, typer.Option(help="Draw the first so many stretches. Default: 10, of a shard none.", min=0)
     ] = None,

@@ -9,8 +9,10 @@ import typer
 
 from genoformer.cli.expression_options import (
     BothStrands,
+    ChangeBatch,
     GenomeFile,
     Model,
+    Precision,
     Resume,
     Shifts,
     Species,
@@ -92,14 +94,9 @@ def score(
     no_reuse: Annotated[
         bool, typer.Option("--no-reuse", help="Predict every allele in full, to check the shortcut.")
     ] = False,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Sequences that the model takes at once. Default: 1 on CPU, 8 on CUDA.", min=1)
-    ] = None,
+    batch_size: ChangeBatch = None,
     device: Devices = None,
-    precision: Annotated[
-        Literal["fp32", "tf32", "bf16-tower", "bf16"],
-        typer.Option(help="Arithmetic of the model. All but fp32 hide small effects."),
-    ] = "fp32",
+    precision: Precision = "fp32",
     threads: Threads = None,
     shard: Annotated[
         str, typer.Option(help="i/N: only the i-th of N parts of the records; 'join' puts .h5 shards together.")

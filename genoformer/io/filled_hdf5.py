@@ -10,12 +10,14 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import h5py
 import numpy as np
 
 from genoformer.errors import OutputError
-from genoformer.io.hdf5_shards import writing
+from genoformer.io.hdf5_shards import ShardFile, writing
 from genoformer.io.reads import partial_path
 
 _ITEM_BYTES = 4
@@ -94,6 +96,23 @@ class FilledFile:
         """Closes and removes the temporary file."""
         self.abandon()
         self._partial.unlink(missing_ok=True)
+
+
+class LaidOutFile:
+    """A finished file that a `FilledFile` made, open until its context ends.
+
+    Raises:
+        DataError: no such file.
+    """
+
+    def __init__(self, path: str | Path, kind: str, format_version: int) -> None:
+        self.path, self._file = Path(path), ShardFile(path, kind, format_version)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
+        self._file.close()
 
 
 def _lay_out_array(file: h5py.File, name: str, shape: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genoformer.errors import DataError, OutputError
+from genoformer.genome.track import Track, named_track
 from genoformer.io.reads import partial_path
 
 _GZIP_LEVEL = 4
@@ -55,6 +56,19 @@ def shard_kind(path: str | Path) -> str:
 def encoded(texts: Iterable[str]) -> np.ndarray:
     """Texts as HDF5 keeps them, bytes [n]."""
     return np.array([text.encode() for text in texts], "S")
+
+
+def named_tracks(indices: np.ndarray, identifiers: np.ndarray, descriptions: np.ndarray) -> dict[int, Track]:
+    """Tracks of which a file has the names alone, bytes [T] each, by their index in the model's head, int [T].
+
+    Raises:
+        ValueError: arrays of several lengths, or names that are no UTF-8.
+    """
+    columns = (array.tolist() for array in (indices, identifiers, descriptions))
+    return {
+        index: named_track(identifier.decode(), description.decode(), index)
+        for index, identifier, description in zip(*columns, strict=True)
+    }
 
 
 @contextlib.contextmanager
@@ -167,6 +181,16 @@ class ShardFile:
             DataError: another shape or type, or an array that is not stored as it is.
         """
         return self.stored(name, shape, dtype)[:]
+
+    def arrays(self, kinds: Mapping[str, str]) -> dict[str, np.ndarray]:
+        """Small arrays of one axis, of whichever length, by name.
+
+        Args:
+            kinds: dtype or kind of numbers of each, as for `array`.
+        Raises:
+            DataError: as `array`.
+        """
+        return {name: self.array(name, (self.count(name),), kind) for name, kind in kinds.items()}
 
     def stored(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> h5py.Dataset:
         """A large array, not yet read.

@@ -23,7 +23,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
@@ -31,9 +30,9 @@ import numpy as np
 
 from genoformer.genome.alphabet import N_CODE, genome_codes, genome_letters, one_hot
 from genoformer.genome.interval import Interval
-from genoformer.genome.track import Track, named_track
-from genoformer.io.filled_hdf5 import FilledFile
-from genoformer.io.hdf5_shards import ShardFile, encoded
+from genoformer.genome.track import Track
+from genoformer.io.filled_hdf5 import FilledFile, LaidOutFile
+from genoformer.io.hdf5_shards import encoded, named_tracks
 from genoformer.io.score_hdf5 import dataset_name
 
 FORMAT_VERSION = 1
@@ -135,7 +134,7 @@ def _describe(layout: MutagenesisLayout, file: h5py.File) -> None:
         file.create_dataset(name, data=values)
 
 
-class MutagenesisFile:
+class MutagenesisFile(LaidOutFile):
     """A file of saturation mutagenesis.
 
     Attributes:
@@ -145,36 +144,27 @@ class MutagenesisFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._file = ShardFile(path, KIND, FORMAT_VERSION)
+        super().__init__(path, KIND, FORMAT_VERSION)
         self.layout = self._read_layout()
         self._scores = [self._file.stored(dataset_name(name), self.layout.shape, "f4") for name in self.layout.scores]
 
     def _read_layout(self) -> MutagenesisLayout:
         file, attributes = self._file, dict(self._file.attributes)
-        arrays = {
-            name: file.array(name, (file.count(name),), kind)
-            for name, kind in (
-                ("chr", "S"), ("start", "i8"), ("end", "i8"), ("name", "S"), ("target_ids", "S"),
-                ("target_labels", "S"), ("target_index", "i4"),
-            )
-        }  # fmt: skip
+        arrays = file.arrays({
+            "chr": "S", "start": "i8", "end": "i8", "name": "S", "target_ids": "S", "target_labels": "S",
+            "target_index": "i4",
+        })  # fmt: skip
         with file.reading():
             places = _places(arrays)
-            scores, identity = (json.loads(attributes[name]) for name in ("scores", "identity"))
+            tracks = named_tracks(arrays["target_index"], arrays["target_ids"], arrays["target_labels"])
+            scores, identity = map(str, json.loads(attributes["scores"])), dict(json.loads(attributes["identity"]))
             own = {"format_version", "kind", "scores", "identity"}
             notes = {name: attributes[name] for name in attributes.keys() - own}
         sequences = file.array("seqs", (len(places), places[0].length if places else 0, NUM_LETTERS), "?")
         with file.reading():
             names = [name.decode("utf-8", _CUT_LETTERS) for name in arrays["name"].tolist()]
             stretches = list(map(MutatedStretch, places, names, map(_letters, sequences)))
-            return MutagenesisLayout(stretches, scores, _tracks(arrays), identity, notes)
-
-    def __enter__(self) -> MutagenesisFile:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
-        self._file.close()
+            return MutagenesisLayout(stretches, list(scores), tracks, identity, notes)
 
     def values(self, index: int, start: int, end: int) -> np.ndarray:
         """Scores of the bases `start` up to `end` of a stretch, float32 [scores, end - start, 4, T].
@@ -207,11 +197,3 @@ def _places(arrays: Mapping[str, np.ndarray]) -> list[Interval]:
 def _letters(bases: np.ndarray) -> bytes:
     """Letters of one-hot bases, bool [L, 4]; N where there is none."""
     return genome_letters(np.where(bases.any(axis=1), bases.argmax(axis=1), N_CODE))
-
-
-def _tracks(arrays: Mapping[str, np.ndarray]) -> dict[int, Track]:
-    columns = (arrays[name].tolist() for name in ("target_index", "target_ids", "target_labels"))
-    return {
-        index: named_track(identifier.decode(), label.decode(), index)
-        for index, identifier, label in zip(*columns, strict=True)
-    }

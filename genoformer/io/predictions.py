@@ -23,16 +23,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
 import numpy as np
 
 from genoformer.genome.interval import Interval
-from genoformer.genome.track import Track, named_track
-from genoformer.io.filled_hdf5 import FilledFile
-from genoformer.io.hdf5_shards import ShardFile
+from genoformer.genome.track import Track
+from genoformer.io.filled_hdf5 import FilledFile, LaidOutFile
+from genoformer.io.hdf5_shards import named_tracks
 
 FORMAT_VERSION = 1
 KIND = "predictions"
@@ -132,7 +131,7 @@ def _describe(layout: Layout, file: h5py.File) -> None:
         file.create_dataset(name, data=values)
 
 
-class PredictionFile:
+class PredictionFile(LaidOutFile):
     """A file of predictions, read track by track.
 
     Attributes:
@@ -143,8 +142,7 @@ class PredictionFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._file = ShardFile(path, KIND, FORMAT_VERSION)
+        super().__init__(path, KIND, FORMAT_VERSION)
         self.layout = self._read_layout()
         self.first_bins = self.layout.first_bins
         self.num_bins = int(self.first_bins[-1])
@@ -152,28 +150,19 @@ class PredictionFile:
 
     def _read_layout(self) -> Layout:
         file, attributes = self._file, dict(self._file.attributes)
-        arrays = {
-            name: file.array(name, (file.count(name),), kind)
-            for name, kind in (
-                ("first_bin", "i8"), ("chrom", "i4"), ("start", "i8"), ("region_start", "i8"), ("region_end", "i8"),
-                ("name", "S"), ("chroms", "S"), ("chrom_lengths", "i8"), ("track", "i4"), ("identifier", "S"),
-                ("description", "S"),
-            )
-        }  # fmt: skip
+        arrays = file.arrays({
+            "first_bin": "i8", "chrom": "i4", "start": "i8", "region_start": "i8", "region_end": "i8", "name": "S",
+            "chroms": "S", "chrom_lengths": "i8", "track": "i4", "identifier": "S", "description": "S",
+        })  # fmt: skip
         with file.reading():
             bin_bp, num_outputs = (int(attributes[name]) for name in _SIZES)
             identity = json.loads(attributes["identity"])
             notes = {name: attributes[name] for name in attributes.keys() - _OWN}
             return Layout(
-                _stretches(arrays, bin_bp), bin_bp, _lengths(arrays), _tracks(arrays), num_outputs, identity, notes,
-                str(attributes.get("contents", KIND)),
+                _stretches(arrays, bin_bp), bin_bp, _lengths(arrays),
+                named_tracks(arrays["track"], arrays["identifier"], arrays["description"]), num_outputs, identity,
+                notes, str(attributes.get("contents", KIND)),
             )  # fmt: skip
-
-    def __enter__(self) -> PredictionFile:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
-        self._file.close()
 
     def values(self, row: int, start: int, end: int) -> np.ndarray:
         """Predictions of a track for bins `start` up to `end`, float32 [end - start].
@@ -208,11 +197,3 @@ def _stretches(arrays: Mapping[str, np.ndarray], bin_bp: int) -> list[Stretch]:
 def _lengths(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
     chroms = [chrom.decode() for chrom in arrays["chroms"].tolist()]
     return dict(zip(chroms, arrays["chrom_lengths"].tolist(), strict=True))
-
-
-def _tracks(arrays: Mapping[str, np.ndarray]) -> dict[int, Track]:
-    columns = (arrays[name].tolist() for name in ("track", "identifier", "description"))
-    return {
-        index: named_track(identifier.decode(), description.decode(), index)
-        for index, identifier, description in zip(*columns, strict=True)
-    }

@@ -33,10 +33,9 @@ import h5py
 import numpy as np
 
 from genoformer.errors import DataError
-from genoformer.genome.track import named_track
 from genoformer.genome.variant import Variant
 from genoformer.genome.variant_scores import CENTRE_SUFFIX
-from genoformer.io.hdf5_shards import encoded, writing
+from genoformer.io.hdf5_shards import encoded, named_tracks, writing
 from genoformer.io.reads import partial_path
 from genoformer.io.score_rows import ScoredVariant, ScoreRows, ScoreTable, VariantHead
 
@@ -283,12 +282,7 @@ class ScoreFile:
 
     def _read_table(self, attributes: dict[str, Any]) -> ScoreTable:
         file = self._file
-        tracks = {
-            int(index): named_track(identifier.decode(), label.decode(), int(index))
-            for index, identifier, label in zip(
-                file["target_index"][:], file["target_ids"][:], file["target_labels"][:], strict=True
-            )
-        }
+        tracks = named_tracks(*(file[name][:] for name in ("target_index", "target_ids", "target_labels")))
         contigs = dict(zip(_strings(file["contigs"]), file["contig_lengths"][:].tolist(), strict=True))
         genes: tuple[tuple[str, str], ...] = ()
         gene_score = ""
