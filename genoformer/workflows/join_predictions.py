@@ -17,6 +17,7 @@ from genoformer.workflows.join_progress import JoinProgress
 from genoformer.workflows.output import summary_path
 from genoformer.workflows.prediction_store import is_hdf5, store_path, summary_of
 from genoformer.workflows.prediction_tracks import check_folder, track_files, write_tracks
+from genoformer.workflows.run_facts import joined_run
 from genoformer.workflows.shard_files import finished_shards
 
 _BLOCK_BINS = 1 << 20
@@ -68,7 +69,7 @@ def join_predictions(
             _write_bigwigs(files, output, names, num_workers, progress, on_progress)
         else:
             _copy(files, layout, output, progress, on_progress)
-    summary = summary_of(layout, names)
+    summary = summary_of(layout, names) | joined_run(shards)
     write_json(summary_path(store), summary)
     progress.finish()
     return summary

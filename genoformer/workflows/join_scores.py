@@ -16,6 +16,7 @@ from genoformer.io.score_rows import ScoredVariant, ScoreTable, VariantHead
 from genoformer.io.vcf import VcfPart
 from genoformer.workflows.join_progress import JoinProgress
 from genoformer.workflows.output import file_identity, summary_path
+from genoformer.workflows.run_facts import joined_run
 from genoformer.workflows.score_output import (
     HDF5,
     VCF,
@@ -61,7 +62,7 @@ def join_scores(
         write_outputs([outputs[place]], rows, scored)
         progress.note(place + 1)
     num_variants = sum(1 for _ in rows.heads())
-    summary = summary_of(outputs, rows.identity, num_variants) | _summed_counts(shards)
+    summary = summary_of(outputs, rows.identity, num_variants) | _summed_counts(shards) | joined_run(shards)
     write_json(summary_path(outputs[0]), summary)
     progress.finish()
     return summary

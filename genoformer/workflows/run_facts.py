@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from genoformer.io.reads import read_json
 from genoformer.workflows.device_pool import DevicePool
+from genoformer.workflows.output import summary_path
 from genoformer.workflows.pipeline import Flow, StageSeconds
 from genoformer.workflows.predictor import Predictor
 
@@ -45,6 +49,15 @@ def joined_facts(facts: list[dict[str, Any]]) -> dict[str, Any]:
         "longest": max(one["seconds"]["total"] for one in facts),
         "bottleneck": Counter(one["bottleneck"] for one in facts).most_common(1)[0][0],
     }
+
+
+def joined_run(shards: Iterable[str | Path]) -> dict[str, Any]:
+    """The `run` of a joined summary; nothing where a shard's summary is not there or does not say how it went."""
+    paths = [summary_path(shard) for shard in shards]
+    runs = [read_json(path).get("run", {}) for path in paths if path.exists()]
+    if len(runs) < len(paths) or not all("bottleneck" in run for run in runs):
+        return {}
+    return {"run": joined_facts(runs)}
 
 
 def bottleneck(seconds: StageSeconds, num_workers: int) -> str:

@@ -30,6 +30,7 @@ def test_joined_shards_are_the_whole(options, tmp_path, count):
     summary = join_predictions([*shards[1:], shards[0]], tmp_path / "joined.h5")
     whole = predict(replace(options, output=tmp_path / "whole.h5"))
     assert (tmp_path / "joined.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    assert summary.pop("run")["num_shards"] == count
     assert summary == {name: value for name, value in whole.items() if name != "run"}
     sizes = [len(PredictionFile(shard).layout.stretches) for shard in shards]
     assert sum(sizes) == 8

@@ -1,8 +1,11 @@
+import json
+
 import pytest
 
 from genoformer.workflows.device_pool import DeviceUse
+from genoformer.workflows.output import summary_path
 from genoformer.workflows.pipeline import StageSeconds
-from genoformer.workflows.run_facts import bottleneck, joined_facts
+from genoformer.workflows.run_facts import bottleneck, joined_facts, joined_run
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,15 @@ def test_facts_of_shards_add_up_by_device():
         "longest": 8.0,
         "bottleneck": "pileup",
     }
+
+
+def test_shards_of_which_one_says_nothing_give_no_facts(tmp_path):
+    shards = [tmp_path / "1.h5", tmp_path / "2.h5"]
+    summary_path(shards[0]).write_text(json.dumps({"run": facts(4.0, ("cpu", 2, 1.5))}))
+    assert joined_run(shards) == {}
+    summary_path(shards[1]).write_text(json.dumps({"run": {"model": "m", "seconds": 3.0}}))
+    assert joined_run(shards) == {}
+    assert joined_run(shards[:1])["run"]["num_shards"] == 1
 
 
 def test_uses_from_several_threads_all_count():
