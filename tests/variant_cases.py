@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,3 +108,12 @@ def snv(contig: str, start: int, chrom: str = "chr1") -> Variant:
     """The base of the contig at `start` replaced by the next one in the alphabet."""
     ref = contig[start]
     return Variant(chrom, start, ref, "ACGT"["ACGT".index(ref) - 3])
+
+
+def damaged_copies(rng: random.Random, content: bytes) -> Iterator[bytes]:
+    """Fifty truncated copies and 200 with a flipped bit."""
+    for _ in range(50):
+        yield content[: rng.randrange(len(content))]
+    for _ in range(200):
+        at = rng.randrange(len(content))
+        yield content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]

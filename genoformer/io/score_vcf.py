@@ -10,7 +10,7 @@ A record without a scored ALT has none of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pysam
@@ -104,7 +104,7 @@ def _entries(found: _Found, table: ScoreTable) -> list[str]:
 def _header(annotated: AnnotatedVcf, source: ScoreRows) -> str:
     """What stays of the header, and what is added: contigs that are scored, and our own lines."""
     table = source.table
-    contigs = _contigs({head.variant.chrom for head in source.heads()} - annotated.contigs, table.contigs)
+    contigs = _contigs({head.variant.chrom for head in source.heads()} - annotated.contigs, table)
     version = table.attributes.get("version", "")
     origin = f'Source="{SOURCE}",Version="{version}"'
     lines = [*annotated.header, *contigs]
@@ -125,11 +125,12 @@ def _header(annotated: AnnotatedVcf, source: ScoreRows) -> str:
     return "\n".join([*lines, annotated.columns, ""])
 
 
-def _contigs(names: Iterable[str], lengths: Mapping[str, int]) -> list[str]:
+def _contigs(names: Iterable[str], table: ScoreTable) -> list[str]:
     """Definitions of contigs, in the order of the genome, which may have them with or without 'chr'."""
-    places = {contig: place for place, contig in enumerate(lengths)}
-    found = [(places[contig], name, lengths[contig]) for name in names if (contig := find_contig(name, lengths))]
-    return [f"##contig=<ID={name},length={length}>" for _, name, length in sorted(found)]
+    places = {contig: place for place, contig in enumerate(table.contigs)}
+    found = [(places[contig], name, table.contigs[contig]) for name in names if (contig := find_contig(name, places))]
+    genome = _quoted(str(table.attributes.get("genome", "")))
+    return [f"##contig=<ID={name},length={length},assembly={genome}>" for _, name, length in sorted(found)]
 
 
 def _quoted(text: str) -> str:

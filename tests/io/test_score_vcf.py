@@ -14,7 +14,7 @@ from genoformer.io.score_rows import ScoredVariant, VariantHead
 from genoformer.io.score_vcf import write_score_vcf
 from genoformer.io.vcf import VcfPart
 from tests.score_rows import TABLE, VARIANTS, Rows
-from tests.variant_cases import write_vcf
+from tests.variant_cases import damaged_copies, write_vcf
 
 
 def never(warning):
@@ -100,7 +100,7 @@ def test_every_record_stays_whole(tmp_path):
     write_score_vcf(tmp_path / "s.vcf", Scored(HEADS), many(tmp_path), never)
     lines = (tmp_path / "s.vcf").read_text().splitlines()
     assert lines[:6] == MANY.splitlines()[:6]
-    assert lines[6] == "##contig=<ID=2,length=500>"
+    assert lines[6] == '##contig=<ID=2,length=500,assembly="hg38.fa">'
     assert lines[-5:] == [
         MANY.splitlines()[6],
         "1\t10\trs1\tA\tc,<DEL>,T\t50\tPASS\tAF=0.1,0.2,0.3;SAD_SUM=0,0.100000001,.,.,1,1.10000002;"
@@ -139,7 +139,9 @@ def test_some_records_only(tmp_path):
 def test_a_scored_file_scored_again(tmp_path):
     """Another score on one track takes the place of the first ones; all else is as in the first file."""
     write_score_vcf(tmp_path / "s.vcf", Scored(HEADS), many(tmp_path), never)
-    table = dataclasses.replace(TABLE, tracks={2: TABLE.tracks[2]}, scores=("max",), attributes={"version": "0.2.0"})
+    table = dataclasses.replace(
+        TABLE, tracks={2: TABLE.tracks[2]}, scores=("max",), attributes={"version": "0.2.0", "genome": "hg38.fa"}
+    )
     said = []
     write_score_vcf(tmp_path / "t.vcf", Scored(HEADS, table), VcfPart(tmp_path / "s.vcf", "s.vcf"), said.append)
     write_score_vcf(tmp_path / "u.vcf", Scored(HEADS, table), many(tmp_path), never)
@@ -237,22 +239,13 @@ def test_attributes_that_are_json(tmp_path):
         assert len(list(file)) == 4
 
 
-def damaged(rng, content):
-    """Fifty truncated and 200 flipped copies."""
-    for _ in range(50):
-        yield content[: rng.randrange(len(content))]
-    for _ in range(200):
-        at = rng.randrange(len(content))
-        yield content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
-
-
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
 def test_damaged_files_are_one_line_or_come_back_scored(tmp_path, line_end):
     """Whatever bit flips in a header or a field: htslib reads each record that was read, with its score."""
     path, num_written = tmp_path / "calls.vcf", 0
     table = dataclasses.replace(TABLE, tracks={2: TABLE.tracks[2]}, scores=("js",))
     lines = ["\t".join(line.split("\t")[:8]) for line in MANY.splitlines()]  # samples are carried as they are
-    for data in damaged(random.Random(9), "\n".join([*lines, ""]).encode().replace(b"\n", line_end)):
+    for data in damaged_copies(random.Random(9), "\n".join([*lines, ""]).encode().replace(b"\n", line_end)):
         path.write_bytes(data)
         part = VcfPart(path, "calls.vcf")
         try:

@@ -12,6 +12,7 @@ from genoformer.errors import DataError
 from genoformer.genome.variant import Variant
 from genoformer.io import vcf
 from genoformer.io.vcf import STDIN, Unscored, VcfRecord, read_vcf, seekable_vcf
+from tests.variant_cases import damaged_copies
 
 HEADER = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 ROWS = "chr1\t14677\trs1\tG\tA\t.\t.\t.\nchr1\t54490\t.\tgat\tG,GATT\t50\tPASS\tAF=0.1,0.2\n"
@@ -195,15 +196,6 @@ def test_real_files(shared_data, name, num_records, num_variants):
     assert sum(isinstance(allele, Variant) for allele in alleles) == num_variants
 
 
-def damaged(rng, content):
-    """Fifty truncated and 200 flipped copies."""
-    for _ in range(50):
-        yield content[: rng.randrange(len(content))]
-    for _ in range(200):
-        at = rng.randrange(len(content))
-        yield content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
-
-
 @pytest.mark.parametrize("form", ["plain", "gzip", "bgzip"])
 def test_damage_is_one_line_or_right_output(tmp_path, form):
     rows = "".join(f"chr1\t{10 * i + 5}\trs{i}\tA\tC\t.\tPASS\tAF={i}\n" for i in range(60))
@@ -211,7 +203,7 @@ def test_damage_is_one_line_or_right_output(tmp_path, form):
     stored = {"plain": content, "gzip": gzip.compress(content, mtime=0), "bgzip": bgzipped(content)}[form]
     whole = list(read_vcf(written(tmp_path, stored, "calls.vcf.gz" if form != "plain" else "calls.vcf")))
     complaints = []
-    for data in damaged(random.Random(6), stored):
+    for data in damaged_copies(random.Random(6), stored):
         path = written(tmp_path, data, "damaged.vcf" if form == "plain" else "damaged.vcf.gz")
         try:
             records = list(read_vcf(path))

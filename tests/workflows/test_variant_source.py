@@ -14,6 +14,7 @@ from genoformer.genome.variant import Variant
 from genoformer.io.genome_fasta import Genome
 from genoformer.io.vcf import VcfRecord, read_vcf
 from genoformer.workflows.variant_source import PlacedVariant, VariantSource
+from tests.variant_cases import damaged_copies
 
 EVERYTHING = range(1, 1000)
 
@@ -160,9 +161,7 @@ def test_damaged_files_end_in_one_line_or_are_read(genome, tmp_path, mode):
     rows = "".join(f"chr1\t{i % 10 + 1}\t.\t{'ACGTACGTAC'[i % 10]}\tTT\t.\t.\tAF=0.{i}\n" for i in range(40))
     content = ("##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n" + rows).encode()
     path, rng, complaints = tmp_path / "damaged.vcf", random.Random(1), []
-    cuts = [content[: rng.randrange(len(content))] for _ in range(50)]
-    flips = [(rng.randrange(len(content)), 1 << rng.randrange(8)) for _ in range(200)]
-    for data in [*cuts, *(content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :] for at, bit in flips)]:
+    for data in damaged_copies(rng, content):
         path.write_bytes(data)
         source = VariantSource(path, lambda: read_vcf(path), genome, ref_mismatch=mode, max_allele_bp=4)
         try:
