@@ -15,7 +15,7 @@ from genoformer.io.reads import partial_path, write_json
 from genoformer.workflows.filled_output import finished_summary
 from genoformer.workflows.join_progress import JoinProgress
 from genoformer.workflows.output import summary_path
-from genoformer.workflows.prediction_store import is_hdf5, store_path, summary_of
+from genoformer.workflows.prediction_store import check_output, is_hdf5, store_path, summary_of
 from genoformer.workflows.prediction_tracks import check_folder, track_files, write_tracks
 from genoformer.workflows.run_facts import joined_run
 from genoformer.workflows.shard_files import finished_shards
@@ -41,10 +41,11 @@ def join_predictions(
         resume: go on where a join of the same shards ended, and leave alone an output that is whole.
         on_progress: told how many tracks are done, and of how many.
     Raises:
-        UsageError: the output is one of the shards.
+        UsageError: the output is one of the shards, or neither a folder nor HDF5 by its name.
         DataError: a shard that is damaged.
         OutputError: a shard that is missing, there twice or of another run; or an output that cannot be written.
     """
+    check_output(output)
     if output.resolve() in {shard.resolve() for shard in shards}:
         raise UsageError(f"--output '{output}' is one of the shards")
     by_name: dict[str, PredictionFile] = {}

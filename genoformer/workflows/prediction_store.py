@@ -27,7 +27,7 @@ def is_hdf5(output: Path) -> bool:
     return output.suffix.lower() in _HDF5_SUFFIXES
 
 
-def check_output(output: Path, shard: tuple[int, int]) -> None:
+def check_output(output: Path, shard: tuple[int, int] = (1, 1)) -> None:
     """Raises UsageError for an output that cannot be, or not of a shard (i, n)."""
     if _FILE_SUFFIX.fullmatch(output.suffix) and not is_hdf5(output) and not output.is_dir():
         raise UsageError(f"--output is '{output}'; expected a folder for a bigWig a track, or a .h5 file")

@@ -53,6 +53,8 @@ def test_shards_that_do_not_belong_together(options, tmp_path):
         join_predictions([one, tmp_path / "other.h5"], tmp_path / "out.h5")
     with pytest.raises(OutputError, match="shard 2 of 2 is missing"):
         join_predictions([one], tmp_path / "out.h5")
+    with pytest.raises(UsageError, match=r"out\.txt'; expected a folder for a bigWig a track, or a \.h5 file"):
+        join_predictions([one, two], tmp_path / "out.txt")
     with pytest.raises(UsageError, match="is one of the shards"):
         join_predictions([one, two], one)
     with pytest.raises(OutputError, match=r"shard1.h5: is there twice; name each shard once"):
