@@ -30,7 +30,8 @@ WindowBatch = Annotated[
     int, typer.Option(help="Windows that a GPU takes at once; a CPU takes one after the other.", min=1)
 ]
 ChangeBatch = Annotated[
-    int | None, typer.Option(help="Sequences that the model takes at once. Default: 1 on CPU, 8 on CUDA.", min=1)
+    int | None,
+    typer.Option(help="Sequences that a GPU takes at once, 8 by default; a CPU takes one after the other.", min=1),
 ]
 Precision = Annotated[
     Literal["fp32", "tf32", "bf16-tower", "bf16"],

@@ -135,9 +135,7 @@ def join(
     vcf: Annotated[
         str | None, typer.Option(help="The VCF file that was scored, where an output is .vcf or .vcf.gz.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep what a join of the same 'score' shards has written.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what a join of the same shards has written.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Joins shards and says what they hold."""
@@ -148,7 +146,7 @@ def join(
     if is_mutagenesis(shards[0]):
         if len(output) > 1 or vcf is not None:
             raise typer.BadParameter("shards of 'ism' make one .h5 file", param_hint="--output")
-        line = describe_mutagenesis(join_mutagenesis(shards, Path(output[0])))
+        line = describe_mutagenesis(join_mutagenesis(shards, Path(output[0]), resume=resume))
     else:
         line = describe(join_scores(shards, tuple(output), vcf, resume=resume))
     if not quiet:

@@ -68,7 +68,7 @@ class PredictorSettings:
         shifts: take the mean over windows moved by so many bases.
         stitch: put predictions for indels together at the variant; else they are anchored left only.
         reuse: compute the tower where an allele differs from the genome only; else everywhere.
-        batch_size: rows that the model takes at once.
+        batch_size: rows that a GPU takes at once; a CPU takes one after the other.
         precision: fp32 has no TF32 in it; bf16-tower leaves the transformer in fp32.
     """
 
@@ -137,6 +137,8 @@ class AllelePredictor:
         indices = range(len(tracks)) if settings.track_indices is None else settings.track_indices
         # Seen from the other strand, a track of one strand is the track of the other.
         self._columns = {False: list(indices), True: [tracks[index].strand_pair for index in indices]}
+        # On a CPU the place of a row in a batch can change its last bits.
+        self._rows_at_once = 1 if model.positions.device.type == "cpu" else settings.batch_size
         self._references: dict[Interval, _Reference] = {}
 
     def predict(self, comparisons: Iterable[Comparison]) -> Iterator[AlleleTracks]:
@@ -217,7 +219,7 @@ class AllelePredictor:
                 short[place] = widened(found, usual, num_bins)
             elif found is not None:
                 self._recompute_(bins, rows, {place: found}, 1)
-        self._recompute_(bins, rows, short, self.settings.batch_size)
+        self._recompute_(bins, rows, short, self._rows_at_once)
         return bins
 
     def _recompute_(self, bins: list[Tensor], rows: Sequence[_Row], slices: dict[int, Slice], batch_size: int) -> None:
@@ -249,7 +251,7 @@ class AllelePredictor:
                 mixed = self.model.mix(torch.stack(batch))
             return self.model.predict(mixed, [self.settings.species])[self.settings.species]
 
-        return _in_batches(run, bins, self.settings.batch_size)
+        return _in_batches(run, bins, self._rows_at_once)
 
     def _forward(self, tracks: Tensor, view: View) -> np.ndarray:
         """The chosen tracks of a prediction in the sense of the genome, [N, T]."""

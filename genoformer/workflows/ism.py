@@ -67,7 +67,7 @@ def ism(options: IsmOptions, on_progress: OnProgress | None = None) -> dict[str,
         stretches = [site.stretch for site in sites]
         layout = MutagenesisLayout(stretches, scoring.own_scores, model.outputs.chosen, identity, notes)
         scorer = make_scorer(model.load(), genome.codes, scoring)
-        store = _store(options, layout)
+        store = open_store(options.output, layout, resume=options.resume)
         try:
             num_changes = _fill(store, sites, genome, scorer, on_progress)
             _draw_logos(store, options.num_logos)
@@ -81,11 +81,13 @@ def ism(options: IsmOptions, on_progress: OnProgress | None = None) -> dict[str,
     return summary
 
 
-def _store(options: IsmOptions, layout: MutagenesisLayout) -> Store:
-    def new_writer(again: bool) -> MutagenesisWriter:
-        return MutagenesisWriter(options.output, layout, resume=again)
+def open_store(output: Path, layout: MutagenesisLayout, *, resume: bool) -> Store:
+    """What bases are written to, one after the other; raises what `FilledOutput` does."""
 
-    return FilledOutput(options.output, layout.identity, new_writer, items="bases", resume=options.resume)
+    def new_writer(again: bool) -> MutagenesisWriter:
+        return MutagenesisWriter(output, layout, resume=again)
+
+    return FilledOutput(output, layout.identity, new_writer, items="bases", resume=resume)
 
 
 def _vcf(options: IsmOptions) -> contextlib.AbstractContextManager[Path | None]:

@@ -10,10 +10,10 @@ from typing import Any
 from genoformer.errors import UsageError
 from genoformer.genome.interval import Interval
 from genoformer.io.hdf5_shards import shard_kind
-from genoformer.io.mutagenesis import KIND, MutagenesisFile, MutagenesisLayout, MutagenesisWriter, MutatedStretch
-from genoformer.io.reads import partial_path, write_json
-from genoformer.workflows.ism import summary_of
-from genoformer.workflows.output import summary_path
+from genoformer.io.mutagenesis import KIND, MutagenesisFile, MutagenesisLayout, MutatedStretch
+from genoformer.io.reads import partial_path
+from genoformer.workflows.filled_output import finished_summary
+from genoformer.workflows.ism import Store, open_store, summary_of
 from genoformer.workflows.prediction_store import is_hdf5
 from genoformer.workflows.shard_files import finished_shards
 
@@ -29,11 +29,13 @@ def is_mutagenesis(path: str) -> bool:
     return is_hdf5(Path(path)) and shard_kind(path) == KIND
 
 
-def join_mutagenesis(shards: Sequence[str], output: Path) -> dict[str, Any]:
+def join_mutagenesis(shards: Sequence[str], output: Path, *, resume: bool = False) -> dict[str, Any]:
     """Writes the scores of all shards, given in any order; returns the summary.
 
     The file has the bytes of that of a run without shards.
 
+    Args:
+        resume: go on where a join of the same shards ended, and leave alone an output that is whole.
     Raises:
         UsageError: an output that is no HDF5 file, or is one of the shards.
         OutputError: a shard that is missing, doubled, unfinished or of another run; or the output cannot be written.
@@ -52,33 +54,37 @@ def join_mutagenesis(shards: Sequence[str], output: Path) -> dict[str, Any]:
 
     ordered = finished_shards(shards, partial_path, identity)
     layout = _joined([layouts[shard] for shard in ordered])
-    writer = MutagenesisWriter(output, layout)
+    if resume and (done := finished_summary(output, layout.identity)) is not None:
+        return done
+    store = open_store(output, layout, resume=resume)
     try:
-        _copy(ordered, writer)
+        _copy(ordered, store)
     except BaseException:
-        writer.discard()
+        store.stop()
         raise
-    writer.finish()
     summary = summary_of(layout)
-    write_json(summary_path(output), summary)
+    store.finish(summary)
     return summary
 
 
 def _joined(layouts: Sequence[MutagenesisLayout]) -> MutagenesisLayout:
     """The layout of all shards, whose stretches of a region are parts of one."""
     stretches = [stretch for layout in layouts for stretch in layout.stretches]
-    if layouts[0].identity["region"] is not None:
+    if layouts[0].identity.get("region") is not None:
         first, last = stretches[0], stretches[-1]
         whole = Interval(first.place.chrom, first.place.start, last.place.end)
         stretches = [MutatedStretch(whole, first.name, b"".join(stretch.letters for stretch in stretches))]
     return replace(layouts[0], stretches=stretches, identity={**layouts[0].identity, "shard": [1, 1]})
 
 
-def _copy(shards: Sequence[str], writer: MutagenesisWriter) -> None:
-    """The scores of all shards, base after base."""
-    done = 0
+def _copy(shards: Sequence[str], store: Store) -> None:
+    """The scores of all shards, base after base, but for those that are there."""
+    first = 0
     for shard in shards:
         with MutagenesisFile(shard) as file:
             for values in file.blocks(_BASES_AT_ONCE):
-                writer.write(done, values)
-                done += values.shape[1]
+                end = first + values.shape[1]
+                if end > store.num_done:
+                    store.writer.write(first, values)
+                    store.advance(end - store.num_done)
+                first = end

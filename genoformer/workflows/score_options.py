@@ -36,7 +36,7 @@ class ScoreSettings:
         stitch: indels are put together at the variant.
         ref_mismatch: what becomes of a REF that is not in the genome.
         reuse: the tower is computed where alleles differ only.
-        batch_size: sequences that the model takes at once; None: 1 on a CPU, 8 on a GPU.
+        batch_size: sequences that a GPU takes at once, None: 8; a CPU takes one after the other.
     """
 
     scores: tuple[str, ...] = ("sad",)

@@ -100,6 +100,9 @@ def shards_in_order(identities: Mapping[str, Mapping[str, Any]]) -> list[str]:
     Raises:
         OutputError: they are of different runs, or one is missing or there twice.
     """
+    for name, identity in identities.items():
+        if "shard" not in identity:
+            raise OutputError(f"{name}: does not say which shard it is; make it again")
     first_name, first = next(iter(identities.items()))
     count = first["shard"][1]
     by_index: dict[int, str] = {}

@@ -38,11 +38,13 @@ def test_shards_are_joined_whatever_they_hold(monkeypatch, tmp_path):
         file.attrs["kind"] = "saturation mutagenesis"
     arrived = []
     monkeypatch.setattr(
-        join_module, "join_mutagenesis", lambda *arguments: arrived.append(arguments) or {"counts": SUMMARY["counts"]}
+        join_module,
+        "join_mutagenesis",
+        lambda *arguments, resume: arrived.append((*arguments, resume)) or {"counts": SUMMARY["counts"]},
     )
-    done = run("join", tmp_path / "1.h5", "2.h5", "-o", "all.h5")
+    done = run("join", tmp_path / "1.h5", "2.h5", "-o", "all.h5", "--resume")
     assert (done.exit_code, done.stderr) == (0, "genoformer: 1,234 bases of 2 stretches changed\n")
-    assert arrived == [([str(tmp_path / "1.h5"), "2.h5"], Path("all.h5"))]
+    assert arrived == [([str(tmp_path / "1.h5"), "2.h5"], Path("all.h5"), True)]
     done = run("join", tmp_path / "1.h5", "2.h5", "-o", "all.h5", "-o", "all.tsv")
     assert done.exit_code == 2
     assert "shards of 'ism' make one .h5 file" in done.stderr

@@ -229,9 +229,10 @@ def test_shards_of_sites_joined_are_one_run(around, tmp_path, count):
     assert summary == {key: of_one_run[key] for key in of_one_run if key != "run"}
 
 
-@pytest.mark.parametrize("count", [3, 5])
-def test_shards_of_a_region_joined_are_one_run(options, tmp_path, count):
+@pytest.mark.parametrize(("count", "batch_size"), [(3, None), (5, None), (2, 5)])
+def test_shards_of_a_region_joined_are_one_run(options, tmp_path, count, batch_size):
     """A region of 4 bases; of 5 shards one has no base."""
+    options = dataclasses.replace(options, settings=dataclasses.replace(SETTINGS, batch_size=batch_size, rc=True))
     ism(dataclasses.replace(options, output=tmp_path / "whole.h5"))
     shards = [tmp_path / f"{index}.h5" for index in range(1, count + 1)]
     for index, shard in enumerate(shards, 1):
@@ -241,7 +242,7 @@ def test_shards_of_a_region_joined_are_one_run(options, tmp_path, count):
 
 
 def test_one_reference_for_all_changes_of_a_stretch(options, tmp_path, monkeypatch):
-    """The genome's window is read once, in full; the 12 changes in four batches of three short slices."""
+    """The genome's window is read once, in full; of each of the 12 changes a short slice, on a CPU one by one."""
     shapes, bins = [], ExpressionTransformer.bins
     monkeypatch.setattr(
         ExpressionTransformer, "bins", lambda self, bases: shapes.append(tuple(bases.shape[:2])) or bins(self, bases)
@@ -249,8 +250,8 @@ def test_one_reference_for_all_changes_of_a_stretch(options, tmp_path, monkeypat
     settings = dataclasses.replace(SETTINGS, batch_size=3)
     ism(dataclasses.replace(options, output=tmp_path / "a.h5", settings=settings))
     assert shapes[0] == (1, WINDOW_BP)
-    assert len(shapes) == 5
-    assert all(rows == 3 and length < WINDOW_BP / 2 for rows, length in shapes[1:])
+    assert len(shapes) == 13
+    assert all(rows == 1 and length < WINDOW_BP / 2 for rows, length in shapes[1:])
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from genoformer.errors import DataError, OutputError, UsageError
-from genoformer.io.mutagenesis import MutagenesisWriter
+from genoformer.io.mutagenesis import MutagenesisFile, MutagenesisWriter
+from genoformer.io.reads import read_json
+from genoformer.workflows import join_mutagenesis as join_module
 from genoformer.workflows.join_mutagenesis import is_mutagenesis, join_mutagenesis
+from genoformer.workflows.output import journal_path
 from tests.io.test_mutagenesis import LAYOUT, STRETCHES, VALUES
 
 
@@ -65,6 +68,38 @@ def test_shards_that_do_not_belong_together(write, tmp_path):
     with pytest.raises(DataError, match=r"absent\.h5: is not a whole shard of saturation mutagenesis"):
         join_mutagenesis([one, str(tmp_path / "absent.h5")], output)
     assert not output.exists()
+
+
+def test_a_join_goes_on_where_one_ended(write, tmp_path, monkeypatch):
+    """In blocks of two bases, the third of which cannot be read the first time."""
+    shards, output = [write("1.h5", 1, 2), write("2.h5", 2, 2)], tmp_path / "all.h5"
+    summary = join_mutagenesis(shards, output)
+    whole = output.read_bytes()
+    output.unlink()
+    original = MutagenesisFile.values
+
+    def damaged(self, index, start, end):
+        if index == 1:
+            raise DataError("damaged")
+        return original(self, index, start, end)
+
+    monkeypatch.setattr(join_module, "_BASES_AT_ONCE", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(MutagenesisFile, "values", damaged)
+        with pytest.raises(DataError, match="damaged"):
+            join_mutagenesis(shards, output)
+    assert read_json(journal_path(output))["num_done"] == 3
+    written, write_bases = [], MutagenesisWriter.write
+
+    def noted(self, first, values):
+        written.append(first)
+        write_bases(self, first, values)
+
+    monkeypatch.setattr(MutagenesisWriter, "write", noted)
+    assert join_mutagenesis(shards, output, resume=True) == summary
+    assert (output.read_bytes(), written) == (whole, [3, 5, 6, 8, 9, 11])
+    assert join_mutagenesis(shards, output, resume=True) == summary
+    assert len(written) == 6
 
 
 def test_a_damaged_shard_leaves_no_output(write, tmp_path, monkeypatch):

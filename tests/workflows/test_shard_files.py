@@ -1,7 +1,7 @@
 import pytest
 
 from genoformer.errors import OutputError, UsageError
-from genoformer.workflows.shard_files import shard_suffix, shard_writers
+from genoformer.workflows.shard_files import shard_suffix, shard_writers, shards_in_order
 
 
 class Text:
@@ -61,6 +61,11 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         shard_writers(tmp_path / "a/b", "", [], Text),
     ):
         pass
+
+
+def test_a_file_that_is_no_shard():
+    with pytest.raises(OutputError, match=r"b\.h5: does not say which shard it is; make it again"):
+        shards_in_order({"a.h5": {"shard": [1, 2]}, "b.h5": {}})
 
 
 def test_suffix():
