@@ -93,6 +93,16 @@ def test_a_run_of_another_command_has_its_counts():
     assert multiqc_files({"out.h5": summary}) == {}
 
 
+def test_a_run_on_several_devices_shows_what_each_did():
+    devices = [{"device": "cpu", "batches": batches, "busy_seconds": 2.0, "busy": 0.5} for batches in (7, 6)]
+    seconds = {"read": 0.5, "model": 4.0, "write": 1.0, "waiting_for_model": 2.5, "streaming": 4.0, "total": 9.0}
+    run = {"model": "m", "windows": 13, "devices": devices, "seconds": seconds, "bottleneck": "model"}
+    found = Cells(run_page({"out.h5": {"identity": {"version": "1"}, "counts": {"regions": 8}, "run": run}}))
+    for row in (["cpu", "7", "2.0", "50.0 %"], ["cpu", "6", "2.0", "50.0 %"], ["for the model", "2.5 s", "62.5 %", ""]):
+        assert row in found.rows
+    assert "Time: 9.0 s; held up by: model" in found.captions
+
+
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shards")
