@@ -16,7 +16,7 @@ from genoformer.workflows.gene_scores import GENE_BINS, GeneBins
 from genoformer.workflows.score_output import check_outputs
 from genoformer.workflows.variant_source import REF_MISMATCHES, RefMismatch
 
-CPU_BATCH, GPU_BATCH = 1, 8
+_GPU_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class ScoreSettings:
 
     def rows_at_once(self, device_kind: str) -> int:
         """Sequences that the model takes at once."""
-        return self.batch_size or (CPU_BATCH if device_kind == "cpu" else GPU_BATCH)
+        return 1 if device_kind == "cpu" else self.batch_size or _GPU_BATCH
 
     def window(self, variant: Variant, config: ExpressionConfig) -> Interval:
         """The window of a variant."""

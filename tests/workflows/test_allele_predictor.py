@@ -180,14 +180,17 @@ def test_reuse_can_be_switched_off(model):
         assert relative(found.alt, expected.alt) < FLOAT32_NOISE
 
 
-def test_neighbours_and_order_change_no_bit(model):
-    variants = [*RESIDUES[:5], *EDITS, RESIDUES[2]]
-    together = compare(model, variants)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_neighbours_and_order_change_no_bit(device, batch_size):
+    variants, network = [*RESIDUES[:5], *EDITS, RESIDUES[2]], small_model().to(device)
+    settings = PredictorSettings("human", batch_size=batch_size)
+    together = compare(network, variants, settings)
     for variant, found in zip(variants, together, strict=True):
-        [alone] = compare(model, [variant])
+        [alone] = compare(network, [variant], settings)
         assert np.array_equal(alone.alt, found.alt)
         assert np.array_equal(alone.ref, found.ref)
-    backwards = compare(model, variants[::-1])[::-1]
+    backwards = compare(network, variants[::-1], settings)[::-1]
     assert all(np.array_equal(a.alt, b.alt) for a, b in zip(together, backwards, strict=True))
 
 

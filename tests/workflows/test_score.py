@@ -311,6 +311,15 @@ def test_devices_share_the_work_and_change_no_bit(case, whole, tmp_path, changes
     assert all(device["batches"] and 0 < device["busy"] <= 1 for device in found["run"]["devices"])
 
 
+def test_a_cpu_goes_on_whatever_the_batch(case, whole, tmp_path):
+    options = options_of(case, tmp_path / "s.tsv")
+    with pytest.raises(StoppedError):
+        score(options, stopped_after(2))
+    settings = dataclasses.replace(options.settings, batch_size=5)
+    score(dataclasses.replace(options, resume=True, settings=settings))
+    assert (tmp_path / "s.tsv").read_bytes() == (whole[0] / "s.tsv").read_bytes()
+
+
 def test_more_devices_finish_what_one_began(case, whole, tmp_path):
     options = options_of(case, tmp_path / "s.h5", tmp_path / "s.tsv", tmp_path / "s.vcf")
     with pytest.raises(StoppedError):
