@@ -137,35 +137,28 @@ def test_shards_that_are_interrupted_in_every_way_go_on_and_the_join_waits(slurm
     assert check_file(run.output).startswith(f"{len(expected)} reads")
     assert "4 shards" in Path(f"{run.output}.report.html").read_text()
 
-    # Submitted again, shards that are whole end at once, and one that was lost is made anew.
-    run.shard(2).unlink()
-    _, join = run.submit()
-    run.assert_joined(join)
-    assert "already whole" in run.log(3)
-    assert records(run.output) == expected
-
 
 def test_tracks_and_scores_and_what_was_missing_at_first(slurm, tmp_path):
-    """Without its model no shard can begin and the join says so; the same command then finishes all."""
+    """Scores lack their model: no shard can begin, and the join says so; the same command then finishes all."""
     regions, vcf, model = write_regions(tmp_path), write_variants(tmp_path), tmp_path / "demo.safetensors"
-    tracks = Run(slurm, tmp_path / "tracks", 2, "h5", ["expression", "predict", GENOME, regions, "-m", model])
+    tracks = Run(slurm, tmp_path / "tracks", 2, "h5", ["expression", "predict", GENOME, regions, "-m", DEMO_MODEL])
     scores = Run(slurm, tmp_path / "scores.vcf.gz", 2, "h5", ["variants", "score", vcf, GENOME, "-m", model])
-    joins = {run: run.submit()[1] for run in (tracks, scores)}
-    for run, join in joins.items():
-        ended = slurm.wait_for(join, *ENDED)
-        assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "1:0")
-        assert "shards that are not whole: 1 2; see their logs" in run.log("join")
-        assert f"genoformer: error: {model}: cannot be read" in run.log(2)
+    first, join_of_tracks = scores.submit()[1], tracks.submit()[1]
+    ended = slurm.wait_for(first, *ENDED)
+    assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "1:0")
+    assert "shards that are not whole: 1 2; see their logs" in scores.log("join")
+    assert f"genoformer: error: {model}: cannot be read" in scores.log(2)
 
     shutil.copy(DEMO_MODEL, model)
-    joins = {run: run.submit()[1] for run in (tracks, scores)}
-    for run, join in joins.items():
-        run.assert_joined(join)
-        assert "genoformer" in Path(f"{run.output}.report.html").read_text()
+    join_of_scores = scores.submit()[1]
     options = {"device": "cpu", "threads": 1}
     predict(PredictOptions(GENOME, str(regions), tmp_path / "whole", str(model), **options))
     score(ScoreOptions(str(vcf), GENOME, str(model), (str(tmp_path / "whole.vcf.gz"),), **options))
+    tracks.assert_joined(join_of_tracks)
+    scores.assert_joined(join_of_scores)
     for path in (tmp_path / "whole").iterdir():
         if path.suffix != ".json":
             assert (tracks.output / path.name).read_bytes() == path.read_bytes()
     assert scores.output.read_bytes() == (tmp_path / "whole.vcf.gz").read_bytes()
+    for run in (tracks, scores):
+        assert "2 shards" in Path(f"{run.output}.report.html").read_text()
