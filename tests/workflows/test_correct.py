@@ -223,6 +223,7 @@ def test_a_molecule_without_subreads(tmp_path):
 
 @pytest.mark.parametrize(("shard", "part"), [(None, ""), ((2, 3), " in shard 2/3")])
 def test_raw_subreads_without_a_read_are_said_to_have_none(tmp_path, caplog, shard, part):
+    pytest.importorskip("mappy")
     (tmp_path / "raw.bam").write_bytes(bgzf(raw_header([])))
     options = CorrectOptions(str(tmp_path / "raw.bam"), None, str(tmp_path / "a.fastq"), model="vote", shard=shard)
     assert correct(options)["counts"]["zmws"] == 0
