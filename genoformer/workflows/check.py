@@ -180,20 +180,22 @@ def _check_vcf(path: Path) -> str:
 
 def _check_table(path: Path) -> str:
     """Rows have the columns of the first line, but for comments, and the last one ends."""
-    num_rows, num_columns, line = -1, 0, ""
+    num_lines, num_rows, num_columns, line = 0, -1, 0, ""
     try:
         with _open_text(path) as file:
-            for num_rows, line in enumerate(file):
-                found = line.count("\t") + 1
+            for num_lines, line in enumerate(file, 1):
+                if line.startswith("#"):
+                    continue
+                found, num_rows = line.count("\t") + 1, num_rows + 1
                 num_columns = num_columns or found
-                if found != num_columns and not line.startswith("#"):
-                    raise DataError(f"{path} line {num_rows + 1}: has {found} columns; expected {num_columns}")
+                if found != num_columns:
+                    raise DataError(f"{path} line {num_lines}: has {found} columns; expected {num_columns}")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is no text ({error.reason}); make it again") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read after {num_rows + 1} lines ({error}); make it again") from None
-    if not line.endswith("\n"):
-        raise DataError(f"{path}: ends within a line or is empty, so it is cut off; make it again")
+        raise DataError(f"{path}: cannot be read after {num_lines} lines ({error}); make it again") from None
+    if num_rows < 0 or not line.endswith("\n"):
+        raise DataError(f"{path}: ends within a line or has none, so it is cut off; make it again")
     return counted(num_rows, "row")
 
 

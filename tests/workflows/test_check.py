@@ -9,6 +9,7 @@ from genoformer.errors import DataError
 from genoformer.io.mutagenesis import MutagenesisWriter
 from genoformer.io.reads import partial_path
 from genoformer.io.score_hdf5 import write_score_hdf5
+from genoformer.io.score_text import write_score_tsv
 from genoformer.workflows.check import check_file, files_to_check
 from genoformer.workflows.output import journal_path, summary_path
 from tests.correct_inputs import run_correct, save_tiny_model, simulate_molecules, write_inputs
@@ -116,7 +117,9 @@ def test_what_is_unfinished(copy):
     ("name", "content", "text"),
     [
         ("odd.tsv", b"a\tb\n1\n", "odd.tsv line 2: has 1 columns; expected 2"),
-        ("cut.tsv", b"a\tb\n1\t2", "cut.tsv: ends within a line or is empty"),
+        ("odd.tsv", b"# note: a\tb\na\tb\n1\n", "odd.tsv line 3: has 1 columns; expected 2"),
+        ("cut.tsv", b"a\tb\n1\t2", "cut.tsv: ends within a line or has none"),
+        ("cut.tsv", b"# note\n", "cut.tsv: ends within a line or has none"),
         ("bytes.tsv", b"a\xff\n", "bytes.tsv: is no text"),
         ("cut.json", b'{"a": 1', "cut.json: cannot be read as JSON"),
         ("text.tsv.gz", b"text", "text.tsv.gz: cannot be read after 0 lines"),
@@ -135,7 +138,8 @@ def test_other_files_that_are_not_whole(tmp_path, name, content, text):
 
 def test_other_files_that_are_whole(tmp_path):
     for name, content, found in (
-        ("rows.tsv", "#note\na\tb\n1\t2\n", None),
+        ("rows.tsv", "# note\n# another:\t1\na\tb\n1\t2\n3\t4\n", "2 rows"),
+        ("columns.tsv", "a\tb\n", "0 rows"),
         ("rows.tsv", "a\tb\n1\t2\n", "1 row"),
         ("rows.parquet", "PAR1...PAR1", "a Parquet table"),
         ("any.json", json.dumps({"a": 1}), "a JSON object"),
@@ -143,8 +147,7 @@ def test_other_files_that_are_whole(tmp_path):
         ("calls.vcf", "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n", "0 records"),
     ):
         (tmp_path / name).write_text(content)
-        if found is not None:
-            assert check_file(tmp_path / name) == found
+        assert check_file(tmp_path / name) == found
 
 
 def test_saturation_mutagenesis(tmp_path):
@@ -163,6 +166,10 @@ def test_saturation_mutagenesis(tmp_path):
 def test_scores_of_variants(tmp_path):
     write_score_hdf5(tmp_path / "scores.h5", Rows())
     assert check_file(tmp_path / "scores.h5") == f"scores of {len(VARIANTS)} variants"
+    num_tracks = len(Rows().table.tracks)
+    for name in ("scores.tsv", "scores.tsv.gz"):
+        write_score_tsv(tmp_path / name, Rows())
+        assert check_file(tmp_path / name) == f"{len(VARIANTS) * num_tracks} rows"
 
 
 def test_a_file_that_is_not_there(tmp_path):
