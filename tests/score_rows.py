@@ -21,7 +21,7 @@ TABLE = ScoreTable(
     gene_score="tss_sum_logfc",
     contigs={"chr1": 1000, "chr2": 500},
     attributes={
-        "version": "0.1.0", "command": "genoformer variants score", "genome": "hg38.fa",
+        "version": "0.1.0", "command": "genoformer variants score", "genome": "hg38.fa", "window_bp": 6144,
         "scores": json.dumps(["sad_sum", "js", "sad_sum_z"]), "identity": json.dumps({"shard": [1, 1]}),
     },
 )  # fmt: skip

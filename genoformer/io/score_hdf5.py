@@ -240,6 +240,11 @@ def _head_texts(head: VariantHead) -> tuple[bytes, ...]:
     return tuple(text.encode() for text in (head.name, variant.chrom, variant.ref, variant.alt, head.note))
 
 
+def _plain(value: Any) -> Any:
+    """A value of Python, of which JSON can be made."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 class ScoreFile:
     """A file of scores, read row by row; its rows are `ScoreRows`.
 
@@ -255,7 +260,7 @@ class ScoreFile:
         self.path = Path(path)
         with self._reading():
             self._file = h5py.File(path, "r")
-            attributes = dict(self._file.attrs)
+            attributes = {name: _plain(value) for name, value in self._file.attrs.items()}
             kind, version = attributes.pop("kind", None), attributes.pop("format_version", None)
         if (kind, version) != (KIND, FORMAT_VERSION):
             raise DataError(

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from importlib.util import find_spec
+from pathlib import Path
 
 import pysam
 import pytest
@@ -11,18 +13,23 @@ from genoformer.io.score_hdf5 import write_score_hdf5
 from genoformer.workflows import score_output
 from genoformer.workflows.join_scores import join_scores
 from genoformer.workflows.output import file_identity
+from genoformer.workflows.score_output import write_outputs
 from tests.score_rows import TABLE, VARIANTS, Rows
 from tests.variant_cases import write_vcf
+
+
+def rows_of(index, count, **identity):
+    """Rows of one shard; attributes in their order, as `variants score` has them."""
+    text = json.dumps({"version": "0.1.0", **identity, "shard": [index, count]})
+    attributes = dict(sorted({**TABLE.attributes, "identity": text}.items()))
+    return Rows(table=dataclasses.replace(TABLE, attributes=attributes))
 
 
 @pytest.fixture
 def write(tmp_path):
     def write_shard(name, index, count, **identity):
         path = tmp_path / name
-        identity = json.dumps({"version": "0.1.0", **identity, "shard": [index, count]})
-        write_score_hdf5(
-            path, Rows(table=dataclasses.replace(TABLE, attributes={**TABLE.attributes, "identity": identity}))
-        )
+        write_score_hdf5(path, rows_of(index, count, **identity))
         return str(path)
 
     return write_shard
@@ -37,6 +44,15 @@ def test_joined_rows_stand_in_order(write, tmp_path):
     assert (
         len([line for line in (tmp_path / "all.tsv").read_text().splitlines() if line.startswith(("1\t", "4\t"))]) == 8
     )
+
+
+def test_every_format_has_the_bytes_of_the_whole(write, tmp_path):
+    formats = ["h5", "tsv", "tsv.gz", *(["parquet"] if find_spec("pyarrow") else [])]
+    whole, joined = ([str(tmp_path / f"{name}.{kind}") for kind in formats] for name in ("whole", "joined"))
+    write_outputs(whole, rows_of(1, 1), None)
+    join_scores([write("1.h5", 1, 1)], joined)
+    for one, other in zip(whole, joined, strict=True):
+        assert Path(one).read_bytes() == Path(other).read_bytes()
 
 
 def test_vcf_needs_the_file_that_was_scored(write, tmp_path):
