@@ -30,6 +30,7 @@ from genoformer.io.reads import decompressed
 STDIN, STDIN_NAME = "-", "standard input"
 MAX_LINE_BYTES = 1 << 28  # a genotype of four letters for each of 50 million samples; more is hostile or no VCF
 MAX_POSITION = (1 << 31) - 1
+_TELOMERE = 0  # a position before the first base, of alleles that are no letters
 MAX_NAME = 1 << 12  # letters of CHROM or ID: HDF5 gives every row the room of the longest
 MIN_COLUMNS, VCF_COLUMNS = 5, 8  # CHROM POS ID REF ALT, and QUAL FILTER INFO
 
@@ -63,7 +64,7 @@ class VcfRecord:
     Attributes:
         number: of the record, from 1.
         line: of the file, from 1.
-        start: of REF, 0-based.
+        start: of REF, 0-based; -1 at a telomere.
         name: "" where the file has ".".
         ref: in upper case.
         alts: as in the file, at least one.
@@ -213,7 +214,8 @@ class _Reader:
         chrom, position, name, ref, alts = (text.decode("utf-8", "replace").strip() for text in columns[:MIN_COLUMNS])
         if len(chrom) > MAX_NAME or not chrom.isprintable() or not _CONTIG.fullmatch(chrom):
             raise self._error(f"CHROM is '{_shown(chrom)}'; expected the name of a contig")
-        if not (_WHOLE_NUMBER.fullmatch(position) and 1 <= int(position) <= MAX_POSITION):
+        lowest = 1 if any(map(_LETTERS.fullmatch, alts.upper().split(","))) else _TELOMERE
+        if not (_WHOLE_NUMBER.fullmatch(position) and lowest <= int(position) <= MAX_POSITION):
             raise self._error(f"POS is '{_shown(position)}'; expected a whole number from 1 to {MAX_POSITION}")
         if not name.isprintable() or len(name) > MAX_NAME:
             raise self._error(f"ID is '{_shown(name)}'; expected at most {MAX_NAME} printable letters")

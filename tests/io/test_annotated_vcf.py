@@ -56,6 +56,11 @@ def test_header_records_and_samples_stay(tmp_path):
     assert said == []
 
 
+def test_a_telomere_stays_where_it_is(tmp_path):
+    row = "chr1\t0\t.\tN\t.[chr2:5[\t.\t.\t"
+    assert row_of(tmp_path, row + "MATEID=b", added=[]) == (row + "MATEID=b", [])
+
+
 def test_contigs_that_are_defined(tmp_path):
     (tmp_path / "calls.vcf").write_text(HEADER + NAMES + "\n")
     assert AnnotatedVcf(VcfPart(tmp_path / "calls.vcf", "calls.vcf"), [], [].append).contigs == {"chr1", "chr2"}

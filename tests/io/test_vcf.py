@@ -101,10 +101,19 @@ def test_what_each_alt_is():
     assert list(VcfRecord(1, 1, "chr1", 9, "", "AN", ("A",)).variants()) == [Unscored.AMBIGUOUS]
 
 
+def test_breakends_at_a_telomere(tmp_path):
+    path = written(tmp_path, HEADER + "chr1\t0\t.\tN\t.[13:123457[,<DEL>,.\n")
+    (record,) = read_vcf(path)
+    assert record.start == -1
+    assert list(record.variants()) == [Unscored.BREAKEND, Unscored.SYMBOLIC, Unscored.MISSING]
+
+
 BROKEN = [
     ("chr1\t5\t.\tA\n", "record 1 (line 3): has 4 columns; expected at least CHROM, POS, ID, REF and ALT"),
     ("chr1\t-5\t.\tA\tC\n", "record 1 (line 3): POS is '-5'; expected a whole number from 1 to 2147483647"),
     ("chr1\t0\t.\tA\tC\n", "POS is '0'; expected a whole number from 1"),
+    ("chr1\t0\t.\tA\t<DEL>,c\n", "POS is '0'; expected a whole number from 1"),
+    ("chr1\t-1\t.\tA\t<DEL>\n", "POS is '-1'; expected a whole number from 1"),
     ("chr1\t5e3\t.\tA\tC\n", "POS is '5e3'; expected a whole number"),
     ("chr1\t99999999999\t.\tA\tC\n", "POS is '99999999999'; expected a whole number"),
     (f"chr1\t{'9' * 5000}\t.\tA\tC\n", f"POS is '{'9' * 40}... (5000 letters)'"),
