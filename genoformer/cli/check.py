@@ -9,8 +9,9 @@ import typer
 
 CHECK_HELP = (
     "Whether files that genoformer wrote are whole.\n\n"
-    "Reads them to their end: reads, examples, predictions, tracks, scores, models, checkpoints, tables, summaries. A "
-    "file that has a summary beside it must be what that says. Prints a line for each whole file; each other one is an "
+    "Reads them to their end: reads, examples, predictions, tracks, scores, models, checkpoints, tables, pictures, "
+    "summaries. A file that has a summary beside it must be what that says. A value changed within a table, a FASTQ or "
+    "HDF5 file that is not compressed is not noticed. Prints a line for each whole file; each other one is an "
     "error on stderr, and the exit code is 1."
 )
 

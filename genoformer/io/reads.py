@@ -265,7 +265,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise OutputError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(content, dict):
         raise OutputError(f"{path}: holds a JSON {type(content).__name__}; expected an object")

@@ -6,12 +6,13 @@ import gzip
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
 from genoformer.errors import DataError, OutputError
 from genoformer.genome.interval import Interval
+from genoformer.io.bam import BamReader, BamRecord
 from genoformer.io.bigwig import BigWig
 from genoformer.io.calibration_file import read_calibration
 from genoformer.io.examples import ExampleShard
@@ -30,6 +31,8 @@ _ITEMS_AT_ONCE = 64
 _BASES_AT_ONCE = 1 << 20
 _END_BYTES = 64
 _PARQUET = b"PAR1"
+_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_TABIX = b"TBI\1"
 
 
 def check_file(path: Path) -> str:
@@ -38,10 +41,12 @@ def check_file(path: Path) -> str:
     Raises:
         DataError: it is not there, unfinished, damaged, other than its summary says, or of a kind that is not ours.
     """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder without a file that has a name of ours")
+    if not path.exists():
+        raise DataError(f"{path}: is not there")
     for suffixes, check in _CHECKS:
         if path.name.endswith(suffixes):
-            if not path.is_file():
-                raise DataError(f"{path}: is not there")
             if partial_path(path).exists():
                 raise OutputError(f"{partial_path(path)}: a later run of this output is not finished; use --resume")
             found = check(path)
@@ -52,11 +57,11 @@ def check_file(path: Path) -> str:
 
 
 def files_to_check(path: Path) -> list[Path]:
-    """A file itself; of a folder, all that have names of ours, also in folders below."""
+    """A file itself; of a folder, all that have names of ours, also in folders below, or the folder where none has."""
     if not path.is_dir():
         return [path]
     suffixes = tuple(suffix for known, _ in _CHECKS for suffix in known)
-    return sorted(file for file in path.rglob("*") if file.name.endswith(suffixes) and file.is_file())
+    return sorted(file for file in path.rglob("*") if file.name.endswith(suffixes) and file.is_file()) or [path]
 
 
 def _check_size(path: Path) -> None:
@@ -70,13 +75,24 @@ def _check_size(path: Path) -> None:
 
 def _check_reads(path: Path) -> str:
     num_reads = num_bases = 0
-    for read in read_sequences(path):
-        num_reads, num_bases = num_reads + 1, num_bases + len(read.sequence)
+    for length in _read_lengths(path):
+        num_reads, num_bases = num_reads + 1, num_bases + length
     summary = summary_path(path)
     expected = read_json(summary).get("counts", {}).get("written", num_reads) if summary.exists() else num_reads
     if expected != num_reads:
         raise OutputError(f"{path}: has {num_reads} reads, its summary says {expected}; run it again")
     return f"{counted(num_reads, 'read')}, {counted(num_bases, 'base')}"
+
+
+def _read_lengths(path: Path) -> Iterator[int]:
+    """Bases of each read; those that `align` and `simulate` write have no qualities."""
+    if path.suffix == ".bam":
+        with BamReader(path) as reader:
+            for record in reader:
+                yield BamRecord(record, path).length
+    else:
+        for read in read_sequences(path):
+            yield len(read.sequence)
 
 
 def _check_summary(path: Path) -> str:
@@ -86,7 +102,7 @@ def _check_summary(path: Path) -> str:
         if not output.is_file():
             raise OutputError(f"{path}: speaks of {output}, which is not there; run it again")
         _check_size(output)
-    version = summary.get("identity", {}).get("version", "unknown")
+    version = summary.get("identity", summary).get("version", "unknown")
     return f"summary of a run by genoformer {version}"
 
 
@@ -146,6 +162,28 @@ def _check_parquet(path: Path) -> str:
         if not start == file.read() == _PARQUET:
             raise DataError(f"{path}: does not begin and end as Parquet does, so it is cut off; make it again")
     return "a Parquet table"
+
+
+def _check_index(path: Path) -> str:
+    try:
+        with gzip.open(path) as file:
+            start = file.read(len(_TABIX))
+            while file.read(_BASES_AT_ONCE):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error}); make it again") from None
+    if start != _TABIX:
+        raise DataError(f"{path}: does not begin as a tabix index does; make it again")
+    return "an index"
+
+
+def _check_picture(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(len(_PNG))
+        file.seek(max(0, os.fstat(file.fileno()).st_size - len(_PNG_END)))
+        if start != _PNG or file.read() != _PNG_END:
+            raise DataError(f"{path}: does not begin and end as PNG does, so it is cut off; make it again")
+    return "a picture"
 
 
 def _check_bigwig(path: Path) -> str:
@@ -238,6 +276,8 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Path], str]], ...] = (
     ((".vcf", ".vcf.gz"), _check_vcf),
     ((".tsv", ".tsv.gz"), _check_table),
     ((".parquet",), _check_parquet),
+    ((".tbi",), _check_index),
+    ((".png",), _check_picture),
     ((".json",), _check_json),
     ((".html",), _check_page),
 )

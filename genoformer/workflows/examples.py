@@ -26,7 +26,6 @@ from genoformer.errors import DataError
 from genoformer.io.bam import BamReader
 from genoformer.io.ccs_finder import CcsFinder
 from genoformer.io.examples import Examples, ExampleWriter
-from genoformer.io.reads import write_json
 from genoformer.io.shards import shard_range
 from genoformer.io.subreads import RawMolecule, Subread, decode_ccs, decode_subread, iterate_molecules
 from genoformer.io.truth import (
@@ -38,7 +37,7 @@ from genoformer.io.truth import (
     read_truth_split,
 )
 from genoformer.workflows.ordered_map import ordered_map
-from genoformer.workflows.shard_files import shard_suffix, shard_writers
+from genoformer.workflows.shard_files import shard_suffix, shard_writers, write_examples_summary
 
 _INSERTION = 1
 _REASONS = (
@@ -113,8 +112,7 @@ def make_examples(options: ExamplesOptions, on_progress: Callable[[int], None] |
                 on_progress(counts["n_zmw_processed"])
         _check_any_passed(counts, options)
     summary = dict(counts) | _provenance(options)
-    write_json(options.out_dir / f"examples-{suffix}.summary.json", summary)
-    return summary
+    return write_examples_summary(options.out_dir, suffix, SPLITS, summary)
 
 
 def _check_any_passed(counts: Counter[str], options: ExamplesOptions) -> None:

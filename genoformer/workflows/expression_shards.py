@@ -12,8 +12,7 @@ from typing import Any
 from genoformer import __version__
 from genoformer.genome.track import Track
 from genoformer.io.expression_examples import ExpressionWriter, PackedExample, WindowShape
-from genoformer.io.reads import write_json
-from genoformer.workflows.shard_files import shard_suffix, shard_writers
+from genoformer.workflows.shard_files import shard_suffix, shard_writers, write_examples_summary
 
 logger = logging.getLogger(__name__)
 
@@ -68,5 +67,4 @@ def write_shards(
     sizes = vars(example_set.shape) | {"num_tracks": len(example_set.tracks), "dtype": example_set.dtype}
     summary = {"n_examples": counts["n_examples"], **counts, **sizes, "transform": example_set.transform, **origin}
     summary |= {"shard": list(shard), "version": __version__}
-    write_json(out_dir / f"examples-{suffix}.summary.json", summary)
-    return summary
+    return write_examples_summary(out_dir, suffix, example_set.splits, summary)

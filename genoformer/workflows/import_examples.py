@@ -19,11 +19,10 @@ from typing import Any
 from genoformer import __version__
 from genoformer.config import ConsensusConfig
 from genoformer.errors import DataError, UsageError
-from genoformer.io.reads import write_json
 from genoformer.io.tf_examples import LabelledWindow, read_labelled_windows
 from genoformer.io.truth import SPLITS
 from genoformer.workflows.examples import new_writer
-from genoformer.workflows.shard_files import shard_suffix, shard_writers
+from genoformer.workflows.shard_files import shard_suffix, shard_writers, write_examples_summary
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +72,7 @@ def import_examples(options: ImportOptions) -> dict[str, Any]:
     molecules = {f"n_zmw_{split}": len(found) for split, found in names.items()}
     molecules["n_zmw_pass"] = sum(molecules.values())
     summary = dict(counts) | molecules | dict(original) | _provenance(options, config, len(files))
-    write_json(options.out_dir / f"examples-{suffix}.summary.json", summary)
-    return summary
+    return write_examples_summary(options.out_dir, suffix, SPLITS, summary)
 
 
 def _files(options: ImportOptions) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from genoformer.errors import OutputError, UsageError
+from genoformer.io.reads import write_json
 from genoformer.workflows.output import differing_keys
 
 
@@ -67,6 +68,15 @@ def shard_writers(
         for writer in writers.values():
             writer.discard()
         raise
+
+
+def write_examples_summary(
+    out_dir: Path, suffix: str, splits: Iterable[str], content: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Writes `examples-SUFFIX.summary.json`; returns it: the content, and the names of the shards that it is about."""
+    summary = {**content, "files": [f"{split}-{suffix}.h5" for split in splits]}
+    write_json(out_dir / f"examples-{suffix}.summary.json", summary)
+    return summary
 
 
 def finished_shards(

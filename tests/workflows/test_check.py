@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from genoformer import assets
 from genoformer.config import ConsensusConfig
 from genoformer.errors import DataError
 from genoformer.io.mutagenesis import MutagenesisWriter
@@ -12,6 +13,7 @@ from genoformer.io.score_hdf5 import write_score_hdf5
 from genoformer.io.score_text import write_score_tsv
 from genoformer.workflows.check import check_file, files_to_check
 from genoformer.workflows.output import journal_path, summary_path
+from genoformer.workflows.shard_files import write_examples_summary
 from tests.correct_inputs import run_correct, save_tiny_model, simulate_molecules, write_inputs
 from tests.io.test_mutagenesis import LAYOUT
 from tests.score_rows import VARIANTS, Rows
@@ -128,6 +130,10 @@ def test_what_is_unfinished(copy):
         ("step-000000001.pt", b"PK", "step-000000001.pt: cannot be read"),
         ("text.bw", b"text", "text.bw: starts with b'text'"),
         ("text.vcf", b"text\n", "text.vcf"),
+        ("deep.json", b"[" * 100_000, "deep.json: cannot be read as JSON"),
+        ("cut.vcf.gz.tbi", gzip.compress(b"TBI\1" + bytes(100))[:-9], "cut.vcf.gz.tbi: cannot be read"),
+        ("other.tbi", gzip.compress(b"CSI\1"), "other.tbi: does not begin as a tabix index does"),
+        ("cut.png", b"\x89PNG\r\n\x1a\n" + bytes(9), "cut.png: does not begin and end as PNG does"),
         ("reads.sam", b"", "reads.sam: is no output of genoformer by its name; expected one that ends in .partial, "),
     ],
 )
@@ -148,6 +154,36 @@ def test_other_files_that_are_whole(tmp_path):
     ):
         (tmp_path / name).write_text(content)
         assert check_file(tmp_path / name) == found
+
+
+def test_indices_and_pictures(tmp_path):
+    for name, content, found in (
+        ("calls.vcf.gz.tbi", gzip.compress(b"TBI\1" + bytes(100)), "an index"),
+        ("logo.png", b"\x89PNG\r\n\x1a\n" + bytes(9) + b"IEND\xaeB`\x82", "a picture"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert check_file(tmp_path / name) == found
+
+
+def test_alignments_without_qualities():
+    for name, num_reads in (("subreads_to_ccs.bam", 173), ("truth_to_ccs.bam", 20)):
+        assert check_file(assets.path("examples", name)).startswith(f"{num_reads} reads, ")
+
+
+def test_a_summary_of_examples_speaks_of_all_their_shards(tmp_path):
+    write_examples_summary(tmp_path, "00001-of-00002", ("train", "test"), {"n_examples": 0, "version": "1.2"})
+    summary = tmp_path / "examples-00001-of-00002.summary.json"
+    (tmp_path / "train-00001-of-00002.h5").touch()
+    assert "speaks of" in (text := error_of(summary))
+    assert "test-00001-of-00002.h5, which is not there" in text
+    (tmp_path / "test-00001-of-00002.h5").touch()
+    assert check_file(summary) == "summary of a run by genoformer 1.2"
+
+
+def test_a_folder_without_a_file_of_ours_is_not_whole(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    assert files_to_check(tmp_path) == [tmp_path]
+    assert error_of(tmp_path) == f"{tmp_path}: is a folder without a file that has a name of ours"
 
 
 def test_saturation_mutagenesis(tmp_path):
@@ -173,4 +209,5 @@ def test_scores_of_variants(tmp_path):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    assert error_of(tmp_path / "none.bam") == f"{tmp_path / 'none.bam'}: is not there"
+    for name in ("none.bam", "none"):
+        assert error_of(tmp_path / name) == f"{tmp_path / name}: is not there"
