@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from genoformer.cli.terminal import set_up_log
+
 REPORT_HELP = (
     "How a run went, from the summary beside its output.\n\n"
     "Molecules, yield by predicted quality, windows, time by stage, use of the devices and failures by reason, of a "
-    "whole run, of a shard or of shards that were joined, as one HTML page without links to other files, and as custom "
-    "content for MultiQC."
+    "whole run, of a shard or of shards that were joined, as one HTML page without links to other files, and, of runs "
+    "that write reads, as custom content for MultiQC."
 )
 
 
@@ -24,4 +26,5 @@ def report(
 
     if output is None and multiqc is None:
         raise typer.BadParameter("neither is given; say what to write", param_hint="--output, --multiqc")
+    set_up_log(quiet=True)
     write_run_report(outputs, output, multiqc)

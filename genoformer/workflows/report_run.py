@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from genoformer.errors import OutputError
+from genoformer.errors import OutputError, UsageError
 from genoformer.io.reads import read_json, write_json, write_text
 from genoformer.workflows.output import summary_path
 from genoformer.workflows.prediction_store import summary_in
 from genoformer.workflows.report import as_text, page, table
+
+logger = logging.getLogger(__name__)
 
 _WORK = {"read": "reading", "pileup": "drafts and pileups", "model": "model", "write": "stitching and writing"}
 _WAITS = {
@@ -35,13 +38,25 @@ def write_run_report(outputs: Iterable[str], html: str | None, multiqc: str | No
         html: page to write.
         multiqc: folder for files that MultiQC finds by their names.
     Raises:
-        OutputError: an output without a summary, or files that cannot be written.
+        UsageError: two outputs of the same name.
+        OutputError: an output without a whole summary, or files that cannot be written.
     """
-    summaries = dict(map(_summary, outputs))
+    summaries: dict[str, dict[str, Any]] = {}
+    for output in outputs:
+        name, summary = _summary(output)
+        if name in summaries:
+            raise UsageError(f"{output}: the name '{name}' is there twice; report these runs one by one")
+        summaries[name] = summary
+    try:
+        html_page, files = run_page(summaries), multiqc_files(summaries)
+    except KeyError as error:
+        raise OutputError(f"a summary of {', '.join(summaries)} lacks {error}; run it again") from None
     if html is not None:
-        write_text(html, run_page(summaries).decode())
+        write_text(html, html_page.decode())
     if multiqc is not None:
-        for name, content in multiqc_files(summaries).items():
+        if not files:
+            logger.warning("%s: nothing for MultiQC, which takes runs that write reads", ", ".join(summaries))
+        for name, content in files.items():
             path = Path(multiqc) / name
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +70,8 @@ def _summary(output: str) -> tuple[str, dict[str, Any]]:
     suffix = str(summary_path(""))
     name = Path(output.removesuffix(suffix))
     path = summary_in(name) if name.is_dir() else summary_path(name)
+    if not path.exists():
+        raise OutputError(f"{path}: is not there; name what a run wrote, of several files the first")
     summary = read_json(path)
     if not isinstance(summary.get("counts"), dict) or not isinstance(summary.get("identity"), dict):
         raise OutputError(f"{path}: is no summary of a run; name what the run wrote")

@@ -24,4 +24,4 @@ def test_an_output_without_a_summary_is_one_line(tmp_path):
     result = run(tmp_path / "out.bam", "-o", tmp_path / "report.html")
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith(f"genoformer: error: {tmp_path}/out.bam.summary.json: cannot be read as JSON")
+    assert result.stderr.startswith(f"genoformer: error: {tmp_path}/out.bam.summary.json: is not there")

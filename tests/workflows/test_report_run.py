@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from genoformer.errors import OutputError
+from genoformer.errors import OutputError, UsageError
 from genoformer.workflows.join import join_shards
 from genoformer.workflows.output import summary_path
 from genoformer.workflows.report_run import multiqc_files, run_page, write_run_report
@@ -170,8 +170,32 @@ def test_a_folder_of_contributions_and_its_time(tmp_path):
 
 
 def test_an_output_without_a_summary(tmp_path):
-    with pytest.raises(OutputError, match=r"out.bam.summary.json: cannot be read as JSON"):
+    with pytest.raises(OutputError, match=r"out.bam.summary.json: is not there; name what a run wrote"):
         write_run_report([str(tmp_path / "out.bam")], str(tmp_path / "r.html"), None)
     summary_path(tmp_path / "out.bam").write_text("{}")
     with pytest.raises(OutputError, match=r"out.bam.summary.json: is no summary of a run"):
         write_run_report([str(tmp_path / "out.bam.summary.json")], str(tmp_path / "r.html"), None)
+
+
+def test_a_summary_of_which_a_part_is_missing(tmp_path):
+    counts = {key: value for key, value in SUMMARY["counts"].items() if key != "yield_bases"}
+    summary_path(tmp_path / "out.bam").write_text(json.dumps({**SUMMARY, "counts": counts}))
+    with pytest.raises(OutputError, match=r"a summary of out.bam lacks 'yield_bases'; run it again"):
+        write_run_report([str(tmp_path / "out.bam")], str(tmp_path / "r.html"), None)
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_two_runs_of_one_name_are_not_taken_for_one(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        summary_path(tmp_path / folder / "out.bam").write_text(json.dumps(SUMMARY))
+    with pytest.raises(UsageError, match=r"b/out.bam: the name 'out.bam' is there twice"):
+        write_run_report([str(tmp_path / folder / "out.bam") for folder in ("a", "b")], str(tmp_path / "r.html"), None)
+
+
+def test_a_run_without_reads_has_nothing_for_multiqc_and_says_so(tmp_path, caplog):
+    summary = {"identity": {"version": "1"}, "counts": {"tracks": 2}}
+    summary_path(tmp_path / "out.h5").write_text(json.dumps(summary))
+    write_run_report([str(tmp_path / "out.h5")], None, str(tmp_path / "mqc"))
+    assert caplog.messages == ["out.h5: nothing for MultiQC, which takes runs that write reads"]
+    assert not (tmp_path / "mqc").exists()
