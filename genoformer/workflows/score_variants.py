@@ -100,7 +100,7 @@ def score_variants(
         device: for a model from a file; None: CUDA where there is any, else the CPU.
         settings: the fields of `workflows.score_options.ScoreSettings`: scores, tracks, species, rc, shifts, ...
     Raises:
-        UsageError: settings that cannot work.
+        UsageError: settings that cannot work, or something else than variants.
         DataError: files that are damaged or do not belong together.
     """
     unknown = next((key for key in settings if key not in ScoreSettings.__dataclass_fields__), None)
@@ -137,8 +137,12 @@ def _records(
     """What to call them, and what gives them anew at each call."""
     if isinstance(variants, str | os.PathLike):
         return os.fspath(variants), functools.partial(read_vcf, Path(variants))
-    kept = [
+    kept = list(variants)
+    other = next((each for each in kept if not isinstance(each, Variant)), None)
+    if other is not None:
+        raise UsageError(f"variants: found {other!r}; expected a VCF file or genoformer.genome.variant.Variant objects")
+    records = [
         VcfRecord(number, number, each.chrom, each.start, each.name, each.ref.upper(), (each.alt,))
-        for number, each in enumerate(variants, 1)
+        for number, each in enumerate(kept, 1)
     ]
-    return "variants", lambda: kept
+    return "variants", lambda: records

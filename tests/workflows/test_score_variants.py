@@ -60,6 +60,8 @@ def test_what_cannot_be(case):
         genoformer.score_variants(case.model, case.genome, [case.variants[0].flipped()], species="human", device="cpu")
     with pytest.raises(UsageError, match="score_variants: unknown setting 'speces'"):
         genoformer.score_variants(case.model, case.genome, [Variant("chr1", 0, "A", "C")], speces="human")
+    with pytest.raises(UsageError, match=r"variants: found \('chr1', 0, 'A', 'C'\); expected a VCF file or genoformer"):
+        genoformer.score_variants(case.model, case.genome, [("chr1", 0, "A", "C")], species="human", device="cpu")
 
 
 def test_the_demo_model_tells_broken_sites_from_neutral_variants():
