@@ -1,5 +1,6 @@
 """Predictions for alleles against full forward passes of sequences that are put together here by hand."""
 
+import gzip
 from dataclasses import replace
 
 import numpy as np
@@ -88,6 +89,27 @@ def test_every_residue_in_one_window(model, exact_model, monkeypatch):
             alt = with_alt(variant)[window.start : window.end]
             assert relative(found.alt, forward(network, alt)) < tolerance
     assert references == [window, window]  # once for each model
+
+
+def test_real_substitutions_in_the_real_genome(shared_data, model, exact_model):
+    """The eQTLs of `eqtl.vcf` in chr1 of hg38, whose letters come straight from the FASTA file."""
+    folder = shared_data / "expression" / "baskerville_tests"
+    contig = "".join(gzip.decompress((folder / "hg38_1m.fa.gz").read_bytes()).decode().split("\n")[1:]).upper()
+    rows = [line.split("\t") for line in (folder / "snp" / "eqtl.vcf").read_text().splitlines() if line[0] != "#"]
+    variants = [Variant(row[0], int(row[1]) - 1, row[3], row[4]) for row in rows]
+    assert len(variants) == 8
+    for network, tolerance in ((model, FLOAT32_NOISE), (exact_model, 1e-12)):
+        predictor = AllelePredictor(network, fetch_from({"chr1": contig}), HUMAN)
+        windows = [centred_window(variant, WINDOW_BP) for variant in variants]
+        compared = predictor.predict(Comparison(w, None, v) for w, v in zip(windows, variants, strict=True))
+        for variant, found in zip(variants, compared, strict=True):
+            start = variant.start - WINDOW_BP // 2 + 1
+            assert contig[variant.start] == variant.ref
+            ref, alt = (c[start : start + WINDOW_BP] for c in (contig, with_alt(variant, contig)))
+            expected = forward(network, ref), forward(network, alt)
+            assert relative(found.ref, expected[0]) < tolerance
+            assert relative(found.alt, expected[1]) < tolerance
+            assert relative(*expected) > 1e-4  # what is compared differs
 
 
 def test_alts_of_one_site_share_the_reference(model, monkeypatch):
