@@ -82,7 +82,16 @@ def test_it_submits_the_shards_and_the_job_that_waits_for_them(folder):
     assert (folder / "o.bam.shards").is_dir()
 
 
-@pytest.mark.parametrize("arguments", [[], ["3"], ["3", "o.bam"], ["3", "o.bam", "--gpus=1", "consensus", "correct"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["3"],
+        ["3", "o.bam"],
+        ["3", "o.bam", "--gpus=1", "consensus", "correct"],
+        ["3", "o.bam", "--", "consensus", "corect", "a.bam", "ccs.bam"],
+    ],
+)
 def test_used_in_another_way_it_says_how(folder, arguments):
     code, output = end(start(folder, *arguments))
     assert code != 0
