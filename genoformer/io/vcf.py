@@ -191,15 +191,17 @@ class _Reader:
             raise DataError(f"{self.name}: the file is empty; expected VCF")
 
     def records(self, file: BufferedReader | GzipFile) -> Iterator[VcfRecord]:
-        has_header = False
+        has_header = names_columns = False
         for line in self.lines(file):
             if line.startswith(b"#"):
-                has_header = True
+                has_header, names_columns = True, not line.startswith(b"##")
                 continue
             if not self.num_records and not has_header:
                 self.on_note(f"{self.name}: has no header; taking its columns for CHROM, POS, ID, REF, ALT")
             self.num_records += 1
             yield self._record(line)
+        if not self.num_records and not names_columns:
+            raise DataError(f"{self.name}: ends before the line #CHROM of its header; it is cut off, or is no VCF")
 
     def _check_start(self, line: bytes) -> None:
         kind = next((kind for start, kind in _BINARY_STARTS.items() if line.startswith(start)), None)

@@ -150,6 +150,9 @@ def test_broken_records_are_named(tmp_path, rows, message):
         (bgzipped((HEADER + ROWS).encode())[:-28], "has no end-of-file block, so it is truncated"),
         (gzip.compress((HEADER + ROWS).encode(), mtime=0)[:-9], "cannot be read after "),
         (b"\x1f\x8b", "cannot be read after 0 records"),
+        (b"##fileformat=VCFv4.2\n##contig=<ID=c", "ends before the line #CHROM of its header; it is cut off"),
+        ((HEADER + ROWS).replace("\n", "\r").encode(), "ends before the line #CHROM of its header"),
+        (b"\n", "ends before the line #CHROM of its header"),
     ],
 )
 def test_files_that_are_no_vcf(tmp_path, content, message):
