@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from genoformer.cli.consensus_draft import MAX_LENGTH_HELP, MAX_PASSES_HELP, MIN_PASSES_HELP
-from genoformer.cli.terminal import Devices, Progress, Quiet, parse_shard, set_up_log
+from genoformer.cli.terminal import Devices, Progress, Quiet, parse_shard, set_up_log, took
 from genoformer.wording import counted
 
 if TYPE_CHECKING:
@@ -186,7 +186,6 @@ def describe(summary: dict[str, Any]) -> str:
         f"{counted(counts['written'], 'read')} written",
         f"{counted(counts['windows'], 'window')}, {counts['windows_called']:,} corrected",
     ]
-    seconds = summary.get("run", {}).get("seconds", {}).get("total")
-    if seconds:
-        lines[-1] += f" in {seconds:,.1f} s; what held it up: {summary['run']['bottleneck']}"
+    if in_time := took(summary):
+        lines[-1] += f"{in_time}; what held it up: {summary['run']['bottleneck']}"
     return "\n".join(f"genoformer: {line}" for line in lines)

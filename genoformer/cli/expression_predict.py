@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from genoformer.cli import expression_options as given
-from genoformer.cli.terminal import Count, Devices, Quiet, parse_shard, set_up_log
+from genoformer.cli.terminal import Count, Devices, Quiet, parse_shard, set_up_log, took
 from genoformer.wording import counted
 
 PREDICT_HELP = (
@@ -87,11 +87,10 @@ def join(
 
 
 def _report(summary: dict[str, Any], quiet: bool) -> None:
-    counts, seconds = summary["counts"], summary.get("run", {}).get("seconds", {}).get("total")
-    in_time = f" in {seconds:,.1f} s" if seconds else ""
+    counts = summary["counts"]
     if not quiet:
         typer.echo(
             f"genoformer: {counted(counts['tracks'], 'track')} of {counted(counts['bins'], 'bin')} in "
-            f"{counted(counts['regions'], 'region')}{in_time}",
+            f"{counted(counts['regions'], 'region')}{took(summary)}",
             err=True,
         )

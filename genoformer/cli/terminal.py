@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
+
+from genoformer.wording import counted
 
 Devices = Annotated[
     str | None,
@@ -120,3 +123,11 @@ class Count:
     def update(self, count: int, total: int | None = None) -> None:
         """Shows how many are done, and of how many where that is known."""
         self._bar.update(self._task, completed=count, total=total)
+
+
+def took(summary: Mapping[str, Any]) -> str:
+    """How long a run took, " in 3.1 s", or joined shards, " in 12.0 s of 4 shards"; "" where it is not said."""
+    run = summary.get("run", {})
+    seconds = run.get("seconds", {}).get("total")
+    of_shards = f" of {counted(run['num_shards'], 'shard')}" if "num_shards" in run else ""
+    return f" in {seconds:,.1f} s{of_shards}" if seconds else ""

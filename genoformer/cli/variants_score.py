@@ -20,7 +20,7 @@ from genoformer.cli.expression_options import (
     TrackChoice,
     parse_shifts,
 )
-from genoformer.cli.terminal import Count, Devices, Quiet, parse_bases, parse_shard, set_up_log
+from genoformer.cli.terminal import Count, Devices, Quiet, parse_bases, parse_shard, set_up_log, took
 from genoformer.cli.variants_ism import describe_mutagenesis
 from genoformer.wording import counted
 
@@ -156,6 +156,5 @@ def join(
 def describe(summary: dict[str, Any]) -> str:
     """A line on what became of the variants of a run, or of shards put together."""
     counts = ", ".join(f"{name} {count:,}" for name, count in summary.get("counts", {}).items())
-    seconds = summary.get("run", {}).get("seconds", {}).get("total")
-    in_time = f" in {seconds:,.1f} s" if seconds else ""
-    return f"genoformer: {counted(summary['variants'], 'variant')} scored{f' ({counts})' if counts else ''}{in_time}"
+    scored = f"{counted(summary['variants'], 'variant')} scored{f' ({counts})' if counts else ''}"
+    return f"genoformer: {scored}{took(summary)}"
