@@ -24,13 +24,15 @@ def load_model(path: str | os.PathLike[str], device: Device = "cpu") -> Model:
     model takes one-hot sequences [B, L, 4] to tracks of each species [B, N, T], and has `tracks` that say which.
 
     Args:
-        path: a model file, as `genoformer model convert` and training write them.
+        path: a model file, as `genoformer model convert` and training write them, or the name of a model that ships.
     Raises:
         CheckpointError: no such file, no model file, or a damaged one.
+        UsageError: a name without a suffix that no model has.
     """
     from genoformer.models.checkpoint import load_model as load
+    from genoformer.workflows.model_choice import find_model
 
-    return load(path, device)
+    return load(find_model(os.fspath(path), "or the name of a model that ships"), device)
 
 
 def score_variants(

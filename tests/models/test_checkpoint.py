@@ -15,7 +15,7 @@ import torch
 
 import genoformer
 from genoformer.config import ConsensusConfig
-from genoformer.errors import CheckpointError, OutputError
+from genoformer.errors import CheckpointError, OutputError, UsageError
 from genoformer.genome.track import Track, numbered_tracks
 from genoformer.models.checkpoint import (
     load_checkpoint,
@@ -393,6 +393,9 @@ def test_counters_are_whole_numbers(tmp_path: Path, expression_model: Expression
 
 def test_the_package_itself_loads_models(expression_file: Path) -> None:
     assert genoformer.load_model(expression_file).tracks == TRACKS
+    assert isinstance(genoformer.load_model("consensus-tiny"), ConsensusTransformer)
+    with pytest.raises(UsageError, match=r"the model is 'consensus-tny'; expected a .safetensors file"):
+        genoformer.load_model("consensus-tny")
     code = "import sys, genoformer; sys.exit(str({'torch', 'numpy', 'pydantic'} & set(sys.modules) or 0))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "0"
