@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 SCRIPT = TEMPLATES / "array.sbatch"
 NUM_SHARDS = 4
-NUM_COPIES = 4  # of the ten real molecules: each shard has several, so that it can be stopped between two of them
+NUM_COPIES = 5  # of the ten real molecules: each shard has several, so that it can be stopped between two of them
 LAYERS = 2  # of the published six: the layers do not matter here
 
 
@@ -94,6 +94,13 @@ def kill(slurm: Slurm, task: str) -> None:
     slurm.run("scontrol", "requeue", task)
 
 
+def cancel(slurm: Slurm, task: str) -> None:
+    """A user ends a job by mistake, and takes it back."""
+    slurm.run("scancel", task)
+    assert slurm.wait_for(task, *ENDED)["JobState"] == "CANCELLED"
+    slurm.run("scontrol", "requeue", task)
+
+
 def lose_node(slurm: Slurm, task: str) -> None:
     """The node of a job goes down, and comes back once Slurm has put its jobs into the queue."""
     node = slurm.job(task)["BatchHost"]
@@ -105,7 +112,7 @@ def lose_node(slurm: Slurm, task: str) -> None:
 # By the number of the shard; the node is the last to go, when no other shard runs there.
 INTERRUPTIONS = {
     3: lambda slurm, task: slurm.run("scancel", "--batch", "--signal=USR1", task),
-    4: lambda slurm, task: slurm.run("scontrol", "requeue", task),  # as preemption does
+    4: cancel,
     1: kill,
     2: lose_node,
 }
@@ -135,7 +142,7 @@ def test_shards_that_are_interrupted_in_every_way_go_on_and_the_join_waits(slurm
     summary = json.loads(summary_path(run.output).read_text())
     assert (summary["counts"], summary["run"]["num_shards"]) == (counts, NUM_SHARDS)
     assert check_file(run.output).startswith(f"{len(expected)} reads")
-    assert "4 shards" in Path(f"{run.output}.report.html").read_text()
+    assert f"{NUM_SHARDS} shards" in Path(f"{run.output}.report.html").read_text()
 
 
 def test_tracks_and_scores_and_what_was_missing_at_first(slurm, tmp_path):
