@@ -19,9 +19,9 @@ from genoformer.workflows.predict import predict
 from genoformer.workflows.predict_options import PredictOptions
 from genoformer.workflows.score import score
 from genoformer.workflows.score_options import ScoreOptions
-from tests.cluster_inputs import DEMO_MODEL, GENOME, TEMPLATES, environment, write_regions, write_variants
+from tests.cluster_inputs import DEMO_MODEL, GENOME, TEMPLATES, write_regions, write_variants
 from tests.correct_inputs import Inputs, records, renumber, run_correct
-from tests.private_slurm import ENDED, Slurm, missing_programs, private_slurm, wait_until
+from tests.private_slurm import ENDED, Slurm, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -29,14 +29,6 @@ SCRIPT = TEMPLATES / "array.sbatch"
 NUM_SHARDS = 4
 NUM_COPIES = 5  # of the ten real molecules: each shard has several, so that it can be stopped between two of them
 LAYERS = 2  # of the published six: the layers do not matter here
-
-
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
-    if missing := missing_programs():
-        pytest.skip(f"no Slurm on this machine: {', '.join(missing)} not found; Debian has them in slurm-wlm and munge")
-    with private_slurm(tmp_path_factory.mktemp("slurm")) as running:
-        yield Slurm({**running.environment, **environment(tmp_path_factory.mktemp("bin"), running.environment["PATH"])})
 
 
 @pytest.fixture(scope="module")

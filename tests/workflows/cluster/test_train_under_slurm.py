@@ -12,8 +12,8 @@ import pytest
 
 from genoformer.config import ConsensusConfig
 from genoformer.training.checkpoint import saved_steps
-from tests.cluster_inputs import TEMPLATES, environment
-from tests.private_slurm import ENDED, Slurm, missing_programs, private_slurm, wait_until
+from tests.cluster_inputs import TEMPLATES
+from tests.private_slurm import ENDED, Slurm, wait_until
 from tests.training import consensus_shards, expression_shards
 from tests.training.test_consensus_run import CONFIG as CONSENSUS_CONFIG
 from tests.training.test_expression_run import CONFIG as EXPRESSION_CONFIG
@@ -23,14 +23,6 @@ pytestmark = pytest.mark.slow
 SCRIPT = TEMPLATES / "train.sbatch"
 STEPS = 600
 SETTINGS = [f"steps={STEPS}", "num_workers=1", "save_every=10", "eval_every=0"]
-
-
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
-    if missing := missing_programs():
-        pytest.skip(f"no Slurm on this machine: {', '.join(missing)} not found; Debian has them in slurm-wlm and munge")
-    with private_slurm(tmp_path_factory.mktemp("slurm")) as running:
-        yield Slurm({**running.environment, **environment(tmp_path_factory.mktemp("bin"), running.environment["PATH"])})
 
 
 def consensus_command(folder: Path) -> list[str]:
